@@ -1,0 +1,84 @@
+"""The answers that the proxy gives itself, and the exception that asks for one."""
+
+import json
+from collections.abc import Mapping
+
+from mitmproxy import http
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
+
+STATUS_OF = {
+    "bad_request": 400,
+    "outside_prefix": 404,
+    "internal": 500,
+    "login_unreadable": 502,
+    "token_not_found": 502,
+    "addon_not_loaded": 503,
+}
+"""Every refusal that there is: its code in the JSON body, and its HTTP status."""
+
+
+class Refused(Exception):
+    """Raised to answer with a refusal instead of passing a message on.
+
+    `code` is a key of STATUS_OF. `message` is a sentence for the developer who sees the answer; it
+    must never hold a token, a cookie's value or anything else that the API's body said.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        self.status = STATUS_OF[code]
+
+
+def json_answer(
+    method: str,
+    status: int,
+    payload: Mapping[str, object],
+    headers: Mapping[str, str] | None = None,
+) -> http.Response:
+    """A JSON response to a request with this method, never stored by a cache."""
+    response = http.Response.make(
+        status,
+        json.dumps(payload),
+        {"Content-Type": "application/json", "Cache-Control": "no-store", **(headers or {})},
+    )
+    return without_body_for_head(method, response)
+
+
+def without_body_for_head(method: str, response: http.Response) -> http.Response:
+    """Drop the body where RFC 9110, 9.3.2 forbids one; Content-Length goes on naming its size.
+
+    mitmproxy would send the body, and the client would read it as the start of the next response.
+    """
+    if method.upper() == "HEAD":
+        response.raw_content = b""
+    return response
+
+
+def refusal(method: str, code: str, message: str) -> http.Response:
+    return json_answer(method, STATUS_OF[code], {"error": code, "message": message})
+
+
+def logged_out(request: http.Request, redirect_to: str, expired_cookie: str) -> http.Response:
+    """The answer to a logout: a redirect for a navigation, JSON for a script."""
+    if is_navigation(request.headers):
+        response = http.Response.make(
+            303, b"", {"Location": redirect_to, "Cache-Control": "no-store"}
+        )
+    else:
+        response = json_answer(request.method, 200, {"loggedIn": False})
+    response.headers.add("Set-Cookie", expired_cookie)
+    return response
+
+
+def is_navigation(headers: http.Headers) -> bool:
+    """Whether a person is going to look at the answer: a link or a form, not `fetch`.
+
+    Sec-Fetch-Mode says so (Fetch Metadata, 2.2); without it, an Accept that prefers HTML to JSON.
+    """
+    if headers.get("sec-fetch-mode") == "navigate":
+        return True
+    accept = parse_accept_header(headers.get("accept"), MIMEAccept)
+    return bool(accept["text/html"] > accept["application/json"])

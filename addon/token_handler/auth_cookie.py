@@ -1,0 +1,88 @@
+"""The token as a cookie, and back: reading Cookie fields strictly, writing Set-Cookie safely."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import quote, unquote_to_bytes
+
+MAX_COOKIE_BYTES = 4096
+"""A browser ignores a cookie whose name and value are longer together (RFC 6265bis, 5.6)."""
+
+# RFC 6265, 4.1.1: cookie-octet, less the percent sign, which starts our own escapes.
+_COOKIE_OCTETS = "!#$&'()*+-./:<=>?@[]^_`{|}~"
+# RFC 9110, 5.5: a field value has no control characters but HTAB, and no blank at either end.
+_FIELD_VALUE = re.compile(rb"[^\x00-\x20\x7f](?:[^\x00-\x08\x0a-\x1f\x7f]*[^\x00-\x20\x7f])?")
+
+
+@dataclass(frozen=True)
+class CookieAttributes:
+    """What follows name and value in Set-Cookie (RFC 6265bis, 4.1.2)."""
+
+    same_site: str
+    secure: bool
+    max_age: int | None
+    """Seconds, or None for a cookie that ends with the browser's session."""
+
+    def __str__(self) -> str:
+        return "".join(
+            (
+                "; Path=/; HttpOnly",
+                f"; SameSite={self.same_site.capitalize()}",
+                "; Secure" if self.secure else "",
+                "" if self.max_age is None else f"; Max-Age={self.max_age}",
+            )
+        )
+
+
+@dataclass(frozen=True)
+class HeaderFormat:
+    """How the API wants to read the token, e.g. `Bearer {token}`."""
+
+    before: bytes
+    after: bytes
+
+    def accepts(self, token: bytes) -> bool:
+        """Whether the header would bring this token to the API as it is."""
+        return _FIELD_VALUE.fullmatch(self.value(token)) is not None
+
+    def value(self, token: bytes) -> bytes:
+        return self.before + token + self.after
+
+
+def cookie_values(fields: Iterable[str], name: str) -> set[str]:
+    """The values, as they stand, of the cookies with this name in these Cookie fields.
+
+    RFC 6265, 4.2.1: pairs are split at semicolons, and quotes have no meaning there, so another
+    application's open quote cannot swallow our cookie. HTTP/2 may send several fields (RFC 9113,
+    8.2.3). An empty value is as good as no cookie.
+    """
+    pairs = (pair.partition("=") for field in fields for pair in field.split(";"))
+    values = {value.strip(" \t") for found, _, value in pairs if found.strip(" \t") == name}
+    return values - {""}
+
+
+def encode_token(token: str) -> str:
+    """The token as a cookie's value: what is no cookie-octet is percent-encoded as UTF-8.
+
+    Raises UnicodeEncodeError for a lone surrogate, which JSON can hold and UTF-8 cannot.
+    """
+    return quote(token, safe=_COOKIE_OCTETS, encoding="utf-8", errors="strict")
+
+
+def decode_token(value: str) -> bytes:
+    """The token's bytes from a cookie's value, as mitmproxy gives header text (`http.Headers`)."""
+    return unquote_to_bytes(value.encode("utf-8", "surrogateescape"))
+
+
+def set_cookie(name: str, value: str, attributes: CookieAttributes) -> str:
+    """A Set-Cookie field value. Raises ValueError when it is longer than a browser keeps."""
+    size = len(name) + len(value)
+    if size > MAX_COOKIE_BYTES:
+        raise ValueError(f"makes a cookie of {size} bytes, and browsers keep {MAX_COOKIE_BYTES}")
+    return f"{name}={value}{attributes}"
+
+
+def expire_cookie(name: str, attributes: CookieAttributes) -> str:
+    """The Set-Cookie field value that deletes the cookie: same name and Path, a time long past."""
+    unending = CookieAttributes(attributes.same_site, attributes.secure, max_age=0)
+    return f"{name}={unending}; Expires=Thu, 01 Jan 1970 00:00:00 GMT"

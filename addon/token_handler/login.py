@@ -1,0 +1,244 @@
+"""What to make of the API's answer on a login path: capture its token, pass it on, or refuse it."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NoReturn
+from urllib.parse import unquote, unquote_plus
+
+from mitmproxy import http
+
+from token_handler import json_pointer
+from token_handler.answers import Refused
+from token_handler.json_pointer import Absent, JsonPointer
+
+LOGGED_IN = b'{"loggedIn": true}'
+
+_MAX_DEPTH = 100
+_CODINGS = frozenset(("", "identity", "gzip", "deflate", "br", "zstd"))
+_TOKEN_NAME = re.compile(r"token|jwt", re.IGNORECASE)
+# Names about a token that do not hold one: token_type, tokenExpiresAt, …
+_ABOUT_A_TOKEN = re.compile(
+    r"(type|expir\w*|exp|ttl|lifetime|name|count|status|error|message|ur[il]|endpoint|At|In)s?$",
+    re.IGNORECASE,
+)
+# RFC 7519: base64url of '{"…', a dot, claims, a dot, signature (which may be empty).
+_JWT = re.compile(r"(?<![\w-])ey[IJA][\w-]{8,}\.[\w-]*\.[\w-]*", re.ASCII)
+
+# They describe the API's body, which the browser does not get (RFC 9110, 8; RFC 9530; RFC 9112, 6).
+_BODY_HEADERS = (
+    "accept-ranges age content-digest content-disposition content-encoding content-language"
+    " content-location content-md5 content-range digest etag expires last-modified pragma"
+    " repr-digest trailer transfer-encoding"
+).split()
+
+
+@dataclass(frozen=True)
+class Captured:
+    """The token that an answer carried, and the JSON body that goes to the browser instead."""
+
+    token: str
+    body: bytes
+
+
+def read_answer(
+    method: str, response: http.Response, pointers: tuple[JsonPointer, ...], *, redact: bool
+) -> Captured | None:
+    """Find the token in an API's answer; None when the answer holds none and may pass as it is.
+
+    Raises Refused when the answer may hold a token that cannot be taken out of it.
+    """
+    # HEAD and OPTIONS log nobody in, but nothing hinders an API from answering them with a token.
+    success = 200 <= response.status_code <= 299 and method not in ("HEAD", "OPTIONS")
+    if not response.raw_content and (not success or response.status_code in (204, 205)):
+        document: object = None
+    else:
+        try:
+            document = _read_json(_decoded(response), pointers, strict=success)
+        except _NotJson as error:
+            if not success:
+                return None
+            _unreadable(str(error))
+    token = _find_token(document, pointers, strict=success)
+    if token is None:
+        if success:
+            _refuse_hidden_token(document, response.headers)
+        return None
+    if not success:
+        _unreadable(f"is no success ({method}, {response.status_code}) and yet holds a token")
+    return Captured(token, _redacted(document, pointers, token) if redact else LOGGED_IN)
+
+
+def replace_body(response: http.Response, captured: Captured) -> None:
+    """Put the captured answer's new body in place, with no header left that speaks of the old one.
+
+    Servers repeat the token in headers and in cookies of their own; those are dropped too.
+    """
+    response.headers.fields = tuple(
+        (name, value)
+        for name, value in response.headers.fields
+        if name.decode("ascii", "replace").lower() not in _BODY_HEADERS
+        and not _holds(value.decode("utf-8", "surrogateescape"), captured.token)
+    )
+    response.trailers = None
+    response.content = captured.body
+    response.headers["Content-Type"] = "application/json"
+    response.headers["Cache-Control"] = "no-store"
+
+
+class _NotJson(Exception):
+    """The text says in what way the body cannot be read."""
+
+
+def _unreadable(how: str) -> NoReturn:
+    raise Refused("login_unreadable", f"The API's answer to this login {how}.")
+
+
+def _decoded(response: http.Response) -> bytes:
+    # mitmproxy takes any Python codec for a content coding ("hex", "rot13"), so ours are named.
+    if response.headers.get("content-encoding", "").strip().lower() not in _CODINGS:
+        _unreadable("has a Content-Encoding that is not gzip, deflate, br or zstd")
+    try:
+        return response.content or b""
+    except ValueError:
+        _unreadable("is not what its Content-Encoding says")
+
+
+def _read_json(body: bytes, pointers: tuple[JsonPointer, ...], *, strict: bool) -> object:
+    """The JSON document. Raises _NotJson, or Refused for JSON that different readers read differently.
+
+    `strict` refuses NaN and infinities, which JSON does not have and Python accepts.
+    """
+    telling = {step for pointer in pointers for step in pointer.steps}
+
+    def members(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        document = dict(pairs)
+        if len(document) < len(pairs):
+            times = Counter(name for name, _ in pairs)
+            if any(times[name] > 1 and (name in telling or _names_token(name)) for name in times):
+                _unreadable("holds the token's key twice")
+        return document
+
+    def number(text: str) -> float:
+        value = float(text)
+        if strict and value in (float("inf"), float("-inf")):
+            raise _NotJson("holds a number beyond the range of a double")
+        return value
+
+    def constant(text: str) -> float:
+        if strict:
+            raise _NotJson(f"is not JSON: it holds {text}")
+        return float(text)
+
+    try:
+        # fetch().json() drops a byte order mark, and some servers send one.
+        document = json.loads(
+            body.decode("utf-8-sig"),
+            object_pairs_hook=members,
+            parse_float=number,
+            parse_constant=constant,
+        )
+    except UnicodeDecodeError:
+        raise _NotJson("is not UTF-8") from None
+    except ValueError:
+        raise _NotJson("is not JSON") from None
+    except RecursionError:
+        _unreadable("is nested too deeply")
+    if any(len(at) > _MAX_DEPTH for at, _ in _leaves(document)):
+        _unreadable("is nested too deeply")
+    return document
+
+
+def _find_token(
+    document: object, pointers: tuple[JsonPointer, ...], *, strict: bool
+) -> str | None:
+    """The first non-empty string that a pointer leads to.
+
+    `strict` refuses a value that is neither a string nor null: an answer that says a token is
+    there, in a form that nobody can send in a header.
+    """
+    wrong = None
+    for pointer in pointers:
+        try:
+            value = pointer.find(document)
+        except Absent:
+            continue
+        if isinstance(value, str) and value:
+            return value
+        if value not in (None, ""):
+            wrong = wrong or pointer
+    if strict and wrong:
+        _unreadable(f"holds something else than a string at {wrong.text}")
+    return None
+
+
+def _refuse_hidden_token(document: object, headers: http.Headers) -> None:
+    """Raise Refused when the answer seems to hold a token where no pointer leads."""
+    for name, text in headers.items(multi=True):
+        if text and (_names_token(name) or _JWT.search(text)):
+            raise Refused(
+                "token_not_found",
+                f"The API's answer to this login seems to carry its token in the header {name},"
+                " and has none where cookie_auth_token points.",
+            )
+    found = [
+        (at, leaf)
+        for at, leaf in _leaves(document)
+        if isinstance(leaf, str)
+        and leaf
+        and (any(_names_token(step) for step in at) or _JWT.search(leaf))
+    ]
+    if found:
+        at, _ = max(found, key=lambda place: len(place[1]))
+        raise Refused(
+            "token_not_found",
+            "The API's answer to this login has no token where cookie_auth_token points, and seems"
+            f" to carry one elsewhere: try --set cookie_auth_token={json_pointer.join(at) or '/'}",
+        )
+
+
+def _names_token(name: str) -> bool:
+    """Whether a key or a header of this name would hold a token that scripts must not read.
+
+    A CSRF token is made for scripts to read.
+    """
+    return bool(
+        _TOKEN_NAME.search(name)
+        and not _ABOUT_A_TOKEN.search(name)
+        and not re.search("[cx]srf", name, re.IGNORECASE)
+    )
+
+
+def _redacted(document: object, pointers: tuple[JsonPointer, ...], token: str) -> bytes:
+    """The document without what the pointers name; LOGGED_IN if the token is in the rest as well."""
+    removed = frozenset(pointer.steps for pointer in pointers)
+    if () in removed:
+        return LOGGED_IN
+    rest = json_pointer.without(document, removed)
+    body = json.dumps(rest)
+    texts = (text for at, leaf in _leaves(rest) for text in (*at, leaf) if isinstance(text, str))
+    if _holds(body, token) or any(_holds(text, token) for text in texts):
+        return LOGGED_IN
+    return body.encode()
+
+
+def _holds(text: str, token: str) -> bool:
+    return token in text or token in unquote(text) or token in unquote_plus(text)
+
+
+def _leaves(document: object) -> Iterator[tuple[tuple[str, ...], object]]:
+    """Everything in the document that holds nothing further, and the keys that lead there.
+
+    Not recursive, so that a document may be as deep as it likes.
+    """
+    waiting: list[tuple[tuple[str, ...], object]] = [((), document)]
+    while waiting:
+        at, value = waiting.pop()
+        if isinstance(value, dict) and value:
+            waiting += (((*at, key), child) for key, child in value.items())
+        elif isinstance(value, list) and value:
+            waiting += (((*at, str(index)), child) for index, child in enumerate(value))
+        else:
+            yield at, value

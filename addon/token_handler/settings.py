@@ -1,0 +1,237 @@
+"""The options, declared once, and their values as one frozen, validated `Settings`.
+
+To add an option: declare it in OPTIONS, give `Settings` a field, read it in `Settings.parse`.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+from token_handler.auth_cookie import CookieAttributes, HeaderFormat
+from token_handler.json_pointer import JsonPointer
+from token_handler.route import normalise
+
+T = TypeVar("T")
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
+_PATH = re.compile(r"/[!-\"$->@-~]*")  # visible ASCII without ? and #
+_VISIBLE = re.compile(r"[!-~]+")
+_SECONDS = re.compile(r"[0-9]{1,8}")
+
+_MAX_AGE_LIMIT = 400 * 24 * 3600  # RFC 6265bis, 5.5: browsers cap a cookie's age at 400 days
+
+# Headers that frame a message, name its target or carry what the proxy keeps back.
+_UNFIT_HEADERS = frozenset(
+    "connection content-encoding content-length cookie expect host keep-alive origin"
+    " proxy-connection set-cookie te trailer transfer-encoding upgrade".split()
+)
+
+
+class Option(NamedTuple):
+    """An option as mitmproxy's `Loader.add_option` takes it; the help is for `--options`."""
+
+    name: str
+    type: type
+    default: str | Sequence[str]
+    help: str
+
+
+OPTIONS = (
+    Option("cookie_auth_cookie", str, "auth-token", "Name of the HttpOnly cookie that carries the token."),
+    Option("cookie_auth_header", str, "auth-token", "Request header in which the API reads the token."),
+    Option("cookie_auth_header_format", str, "{token}", "Value of that header, e.g. 'Bearer {token}'."),
+    Option(
+        "cookie_auth_login",
+        Sequence[str],
+        ["/login"],
+        "API paths whose answer carries a token: login, sign-up, switch of account.",
+    ),
+    Option(
+        "cookie_auth_token",
+        Sequence[str],
+        ["/authToken"],
+        "Where the token stands in the JSON of a login answer: JSON Pointers, tried in this order."
+        " A name without a slash is that top-level key; / is the whole body.",
+    ),
+    Option(
+        "cookie_auth_login_body",
+        str,
+        "replace",
+        'What a login answers: "replace" gives {"loggedIn": true}, "redact" the API\'s own JSON'
+        " without the token.",
+    ),
+    Option("cookie_auth_logout", str, "/logout", "API path that the proxy answers by deleting the cookie."),
+    Option("cookie_auth_logout_redirect", str, "/", "Where a browser navigation to the logout path goes."),
+    Option("cookie_auth_prefix", str, "", "Path under which the browser reaches the API, e.g. /api."),
+    Option(
+        "cookie_auth_base_path",
+        str,
+        "",
+        "Path put in front of every API path, since --mode reverse: takes none, e.g. /v1.",
+    ),
+    Option("cookie_auth_samesite", str, "lax", "SameSite of the cookie: lax, strict or none."),
+    Option(
+        "cookie_auth_secure",
+        str,
+        "auto",
+        "Secure of the cookie: always, never, or auto (when the browser's connection is TLS).",
+    ),
+    Option(
+        "cookie_auth_max_age",
+        str,
+        "session",
+        "Lifetime of the cookie: a number of seconds, or session (until the browser closes).",
+    ),
+)
+
+
+class InvalidOption(ValueError):
+    """An option's value that makes no sense. The text is one line that says what would."""
+
+    def __init__(self, name: str, value: object, expected: str) -> None:
+        super().__init__(f"{name}: {value!r} is wrong; it must be {expected}")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All options, read once; the hooks look nothing up."""
+
+    cookie: str
+    header: str
+    header_format: HeaderFormat
+    login_paths: frozenset[str]
+    """Upstream paths, normalised: the base path is part of them."""
+    token_pointers: tuple[JsonPointer, ...]
+    redact_login: bool
+    logout_path: str
+    """Upstream path, normalised."""
+    logout_redirect: str
+    prefix: str
+    base_path: str
+    same_site: str
+    secure: str
+    max_age: int | None
+
+    @classmethod
+    def parse(cls, values: Mapping[str, object]) -> "Settings":
+        """Settings from the options' values, by option name. Raises InvalidOption."""
+        read = _Reader(values)
+        base_path = read.text("cookie_auth_base_path", _path_or_empty)
+        logins = read.each("cookie_auth_login", _path)
+        logout = read.text("cookie_auth_logout", _path)
+        if normalise(logout) in map(normalise, logins):
+            raise InvalidOption(
+                "cookie_auth_logout", logout, "another path than those of cookie_auth_login"
+            )
+        same_site = read.text("cookie_auth_samesite", _one_of("lax", "strict", "none"))
+        secure = read.text("cookie_auth_secure", _one_of("auto", "always", "never"))
+        cookie = read.text("cookie_auth_cookie", _token)
+        # RFC 6265bis, 4.1.2.7 and 4.1.3: without Secure, browsers reject these cookies.
+        if same_site == "none" or cookie.lower().startswith(("__secure-", "__host-")):
+            if secure == "never":
+                raise InvalidOption(
+                    "cookie_auth_secure",
+                    secure,
+                    "auto or always, since browsers reject a SameSite=None, __Secure- or __Host-"
+                    " cookie that is not Secure",
+                )
+            secure = "always"
+        return cls(
+            cookie=cookie,
+            header=read.text("cookie_auth_header", _header),
+            header_format=read.text("cookie_auth_header_format", _header_format),
+            login_paths=frozenset(normalise(base_path + path) for path in logins),
+            token_pointers=tuple(read.each("cookie_auth_token", JsonPointer.parse)),
+            redact_login=read.text("cookie_auth_login_body", _one_of("replace", "redact")) == "redact",
+            logout_path=normalise(base_path + logout),
+            logout_redirect=read.text("cookie_auth_logout_redirect", _redirect),
+            prefix=read.text("cookie_auth_prefix", _path_or_empty),
+            base_path=base_path,
+            same_site=same_site,
+            secure=secure,
+            max_age=read.text("cookie_auth_max_age", _max_age),
+        )
+
+    def cookie_attributes(self, *, tls: bool) -> CookieAttributes:
+        """The cookie's attributes on a browser connection with or without TLS."""
+        secure = self.secure == "always" or (self.secure == "auto" and tls)
+        return CookieAttributes(self.same_site, secure, self.max_age)
+
+
+class _Reader(NamedTuple):
+    """Reads options through parsers that raise ValueError, whose text is what would be right."""
+
+    values: Mapping[str, object]
+
+    def text(self, name: str, parse: Callable[[str], T]) -> T:
+        return self._parsed(name, self.values[name], parse)
+
+    def each(self, name: str, parse: Callable[[str], T]) -> list[T]:
+        values = self.values[name]
+        if not isinstance(values, Sequence) or isinstance(values, str) or not values:
+            raise InvalidOption(name, values, "a list with at least one value")
+        return [self._parsed(name, value, parse) for value in values]
+
+    @staticmethod
+    def _parsed(name: str, value: object, parse: Callable[[str], T]) -> T:
+        try:
+            return parse(str(value))
+        except ValueError as error:
+            raise InvalidOption(name, value, str(error)) from None
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.lower() not in choices:
+            raise ValueError(f"{', '.join(choices[:-1])} or {choices[-1]}")
+        return text.lower()
+
+    return parse
+
+
+def _token(text: str) -> str:
+    if not _TOKEN.fullmatch(text):
+        raise ValueError("a name of letters, digits and !#$%&'*+-.^_`|~")
+    return text
+
+
+def _header(text: str) -> str:
+    if _token(text).lower() in _UNFIT_HEADERS:
+        raise ValueError("a header that is free for a token, such as Authorization")
+    return text
+
+
+def _header_format(text: str) -> HeaderFormat:
+    before, *after = text.split("{token}")
+    if len(after) != 1:
+        raise ValueError("a text that holds {token} once, such as 'Bearer {token}'")
+    header_format = HeaderFormat(before.encode(), after[0].encode())
+    if not text.isascii() or not header_format.accepts(b"token"):
+        raise ValueError("visible ASCII with no blank at either end, such as 'Bearer {token}'")
+    return header_format
+
+
+def _path(text: str) -> str:
+    if not _PATH.fullmatch(text):
+        raise ValueError("a path that begins with / and has no query, such as /login")
+    return text
+
+
+def _path_or_empty(text: str) -> str:
+    """A path to put in front of another one; a slash at its end would be doubled, so it goes."""
+    return _path(text).rstrip("/") if text else ""
+
+
+def _redirect(text: str) -> str:
+    if not _VISIBLE.fullmatch(text) or not text.startswith(("/", "http://", "https://")):
+        raise ValueError("a path or an http(s) URL, such as / or http://localhost:3000/bye")
+    return text
+
+
+def _max_age(text: str) -> int | None:
+    if text == "session":
+        return None
+    if not _SECONDS.fullmatch(text) or not 0 < int(text) <= _MAX_AGE_LIMIT:
+        raise ValueError(f"session, or seconds from 1 to {_MAX_AGE_LIMIT} (400 days)")
+    return int(text)

@@ -1,0 +1,196 @@
+#!/usr/bin/env bash
+# Sets up .venv on the first call, then runs the demo, a proxy for your API, or the tests.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+venv=${VENV:-$root/.venv}
+
+usage() {
+    cat <<'HELP'
+usage: ./run.sh [--web] [mitmproxy options]        the demo: a small API and a page
+       ./run.sh [--web] URL [mitmproxy options]    a proxy for the API at URL
+       ./run.sh test [pytest arguments]            linters, type check, tests, coverage
+
+  --web         mitmweb instead of mitmdump, to look at the traffic in a browser
+  API_URL=URL   the same as giving URL
+  PYTHON=...    the Python to set up .venv with (3.10 or newer; default: the newest on the PATH)
+
+The proxy listens on http://localhost:8080; another port: --listen-port 9000.
+A path in URL becomes cookie_auth_base_path. All options of the addon go behind --set:
+  ./run.sh https://api.example.com/v1 --set cookie_auth_login=/session --set cookie_auth_prefix=/api
+HELP
+}
+
+die() {
+    printf 'run.sh: %s\n' "$*" >&2
+    exit 1
+}
+
+suitable() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1; }
+
+find_python() {
+    if [ -n "${PYTHON:-}" ]; then
+        suitable "$PYTHON" || die "PYTHON=$PYTHON is not a Python 3.10 or newer"
+        echo "$PYTHON"
+        return
+    fi
+    # A name on the PATH may be a stub that only tells how to get that version, so each is tried.
+    local minor name
+    for minor in 15 14 13 12 11 10; do
+        name=python3.$minor
+        if suitable "$name"; then
+            echo "$name"
+            return
+        fi
+    done
+    for name in python3 python; do
+        if suitable "$name"; then
+            echo "$name"
+            return
+        fi
+    done
+    die "found no Python 3.10 or newer on the PATH; install one, or name it: PYTHON=/path/to/python3 ./run.sh"
+}
+
+version_of() { "$1" -c 'import sys; print(*sys.version_info[:3], sep=".")' 2>/dev/null; }
+
+# install [test]: make .venv and put the project's dependencies, or also those of its tests, there.
+install() {
+    local extra=${1:-} stamp python
+    stamp="$venv/.installed-$(cksum <"$root/pyproject.toml" | tr ' ' -)"
+    if [ -n "${PYTHON:-}" ]; then
+        suitable "$PYTHON" || die "PYTHON=$PYTHON is not a Python 3.10 or newer"
+        [ "$(version_of "$venv/bin/python")" = "$(version_of "$PYTHON")" ] || rm -rf "$venv"
+    fi
+    if [ -e "$stamp$extra" ] && [ -x "$venv/bin/python" ]; then
+        return
+    fi
+    if ! suitable "$venv/bin/python"; then
+        python=$(find_python)
+        rm -rf "$venv"
+        echo "run.sh: setting up $venv with Python $(version_of "$python"); this happens once" >&2
+        if command -v uv >/dev/null; then
+            uv venv --quiet --python "$python" "$venv"
+        else
+            "$python" -m venv "$venv" || die "$python cannot make a venv (on Debian: apt install python3-venv)"
+        fi
+    fi
+    if command -v uv >/dev/null; then
+        uv pip install --quiet --python "$venv/bin/python" -r "$root/pyproject.toml" ${extra:+--extra "$extra"} ||
+            die "could not install the dependencies"
+    else
+        dependencies "$extra" | xargs "$venv/bin/python" -m pip install --disable-pip-version-check -qq ||
+            die "could not install the dependencies"
+    fi
+    touch "$stamp$extra"
+}
+
+# pip cannot install a project's dependencies without the project, and this one is no package.
+dependencies() {
+    "$venv/bin/python" - "$root/pyproject.toml" "$1" <<'PY'
+import sys
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10
+    from pip._vendor import tomli as tomllib
+with open(sys.argv[1], "rb") as file:
+    project = tomllib.load(file)["project"]
+extra = sys.argv[2]
+for name in project["dependencies"] + (project["optional-dependencies"][extra] if extra else []):
+    print(f'"{name}"')
+PY
+}
+
+run_tests() {
+    install test
+    cd "$root"
+    echo "run.sh: $("$venv/bin/python" --version), mitmproxy $("$venv/bin/python" -c 'import mitmproxy.version as v; print(v.VERSION)')"
+    "$venv/bin/ruff" check .
+    "$venv/bin/ruff" format --check .
+    "$venv/bin/mypy"
+    "$venv/bin/coverage" erase
+    "$venv/bin/coverage" run -m pytest "$@"
+    "$venv/bin/coverage" combine --quiet
+    # Part of the tests covers part of the code.
+    "$venv/bin/coverage" report $([ $# = 0 ] || echo --fail-under=0)
+}
+
+# check PORT [URL]: print the upstream and its base path, or say in one line what cannot work.
+# Without URL, the upstream is a free port for the demo.
+check() {
+    "$venv/bin/python" - "$@" <<'PY'
+import socket
+import sys
+from urllib.parse import urlsplit
+
+def fail(text):
+    sys.exit(f"run.sh: {text}")
+
+port, *url = sys.argv[1:]
+try:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", int(port)))
+except (ValueError, OverflowError):
+    fail(f"{port!r} is no port number")
+except OSError as error:
+    fail(f"cannot listen on port {port}: {error.strerror}; choose another one with --listen-port")
+if not url:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        print("http://127.0.0.1:%d" % free.getsockname()[1])
+    sys.exit()
+try:
+    parts = urlsplit(url[0])
+    address = parts.hostname, parts.port or {"http": 80, "https": 443}[parts.scheme]
+    if not parts.hostname or parts.username or parts.query or parts.fragment:
+        raise ValueError
+except (KeyError, ValueError):
+    fail(f"{url[0]!r} is no API address; it must look like https://api.example.com/v1")
+try:
+    socket.create_connection(address, timeout=5).close()
+except OSError as error:
+    fail(f"cannot reach the API at {url[0]}: {error.strerror or error}; is it running?")
+print(f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/"))
+PY
+}
+
+# proxy TOOL URL [mitmproxy options]: an empty URL stands for the demo.
+proxy() {
+    local tool=$1 url=$2 port=8080 previous="" argument upstream base_path
+    shift 2
+    for argument in "$@"; do
+        case $previous in -p | --listen-port) port=$argument ;; esac
+        case $argument in
+        --listen-port=*) port=${argument#*=} ;;
+        -p?*) port=${argument#-p} ;;
+        esac
+        previous=$argument
+    done
+    install
+    read -r upstream base_path < <(check "$port" ${url:+"$url"}) || exit 1
+    echo "Open http://localhost:$port (Ctrl-C ends it)"
+    if [ -z "$url" ]; then
+        set -- -s "$root/addon/demo/demo_api.py" "$@"
+    elif [ -n "$base_path" ]; then
+        set -- --set "cookie_auth_base_path=$base_path" "$@"
+    fi
+    exec "$venv/bin/$tool" -s "$root/addon/cookie_auth.py" --mode "reverse:$upstream" \
+        --listen-host 127.0.0.1 --listen-port "$port" "$@"
+}
+
+tool=mitmdump
+if [ "${1:-}" = --web ]; then
+    tool=mitmweb
+    shift
+fi
+case ${1:-} in
+-h | --help) usage ;;
+test)
+    shift
+    run_tests "$@"
+    ;;
+http://* | https://*) proxy "$tool" "$@" ;;
+"" | -*) proxy "$tool" "${API_URL:-}" "$@" ;;
+*) die "'$1' is neither an http(s) URL nor a command; see ./run.sh --help" ;;
+esac
