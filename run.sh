@@ -157,7 +157,7 @@ PY
 
 # proxy TOOL URL [mitmproxy options]: an empty URL stands for the demo.
 proxy() {
-    local tool=$1 url=$2 port=8080 previous="" argument upstream base_path
+    local tool=$1 url=$2 port=8080 previous="" argument checked upstream base_path
     shift 2
     for argument in "$@"; do
         case $previous in -p | --listen-port) port=$argument ;; esac
@@ -168,7 +168,8 @@ proxy() {
         previous=$argument
     done
     install
-    read -r upstream base_path < <(check "$port" ${url:+"$url"}) || exit 1
+    checked=$(check "$port" ${url:+"$url"})
+    read -r upstream base_path <<<"$checked"
     echo "Open http://localhost:$port (Ctrl-C ends it)"
     if [ -z "$url" ]; then
         set -- -s "$root/addon/demo/demo_api.py" "$@"

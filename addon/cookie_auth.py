@@ -12,6 +12,7 @@ mitmproxy logs an exception in a hook and lets the flow go on as it was, which w
 hook below ends in "translated" or "refused", whatever happens in between.
 """
 
+import contextlib
 import importlib
 import logging
 import sys
@@ -97,10 +98,10 @@ class CookieAuth:
                 )
 
     def done(self) -> None:
-        # Not the end of mitmproxy: the script is being reloaded, and that may fail.
-        if self.is_running and not ctx.master.should_exit.is_set():
-            if not ctx.master.addons.get(StandIn.name):
-                ctx.master.addons.add(StandIn())
+        # When mitmproxy does not end, the script is being reloaded, and that may fail.
+        reloading = self.is_running and not ctx.master.should_exit.is_set()
+        if reloading and not ctx.master.addons.get(StandIn.name):
+            ctx.master.addons.add(StandIn())
 
     # Requests
 
@@ -121,7 +122,14 @@ class CookieAuth:
         """Answer what is not for the API, and settle what only the body tells."""
         if not is_reverse(flow):
             return
-        flow.request.trailers = None  # they could carry a Cookie field (RFC 9113, 8.1)
+        request = flow.request
+        request.trailers = None  # they could carry a Cookie field (RFC 9113, 8.1)
+        if request.raw_content and not {"content-length", "transfer-encoding"} & set(
+            request.headers
+        ):
+            # An HTTP/2 body needs no length. mitmproxy sends it to an HTTP/1 server as it is, which
+            # would read it as the next request (12.2.3, proxy/layers/http/_http1.py).
+            request.headers["Content-Length"] = str(len(request.raw_content))
         try:
             role = flow.metadata[ROLE]
             if role == "logout":
@@ -156,12 +164,11 @@ class CookieAuth:
         flow.metadata[ROLE] = "login"
         # Other GraphQL operations need the token, and the body is not here yet: request() decides.
         may_be_graphql = "json" in request.headers.get("content-type", "").lower()
-        try:
+        # A bad cookie must not keep its user from logging in; the headers are clean all the same.
+        with contextlib.suppress(Refused):
             flow.metadata[INJECTED] = credentials.translate(
                 request.headers, settings, inject=may_be_graphql
             )
-        except Refused:
-            pass  # a bad cookie must not keep its user from logging in; the headers are clean
 
     def _keep_token_from_login(self, flow: http.HTTPFlow) -> None:
         """Take the token out again unless this is another operation on a GraphQL endpoint.
@@ -231,7 +238,9 @@ class CookieAuth:
 
     def _require_settings(self) -> Settings:
         if self.settings is None:
-            raise Refused("addon_not_loaded", "cookie-auth's options are wrong; see mitmproxy's log.")
+            raise Refused(
+                "addon_not_loaded", "cookie-auth's options are wrong; see mitmproxy's log."
+            )
         return self.settings
 
 
@@ -253,16 +262,17 @@ def refuse_foreign_options() -> None:
 
 def refuse(flow: http.HTTPFlow, error: Exception) -> None:
     """Mark the flow as refused, and log why: one line, with no value from the traffic."""
-    known = isinstance(error, Refused)
-    refused = error if known else Refused("internal", "cookie-auth failed; see mitmproxy's log.")
+    if isinstance(error, Refused):
+        refused, cause = error, ""
+    else:
+        # The exception's own text may quote a token, so only its type and place are told.
+        refused = Refused("internal", "cookie-auth failed; mitmproxy's log says where.")
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        cause = f" ({type(error).__name__} in {last.filename}, line {last.lineno})"
     flow.metadata[ROLE] = "refused"
     flow.metadata[REFUSAL] = [refused.code, refused.message]
     path = flow.request.path.partition("?")[0]
-    logger.warning("%s %s refused: %s", flow.request.method, path, refused)
-    if not known:
-        # The exception's own text may quote a token, so only its type and place are told.
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        logger.error("%s in %s, line %s", type(error).__name__, last.filename, last.lineno)
+    logger.warning("%s %s refused: %s%s", flow.request.method, path, refused, cause)
 
 
 def answer_if_refused(flow: http.HTTPFlow) -> None:

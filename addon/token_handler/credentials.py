@@ -69,7 +69,7 @@ def drop_api_cookies(headers: http.Headers, *, keep: str | None) -> None:
 
 
 def remove_header_variants(headers: http.Headers, name: str) -> None:
-    """Take out every field of this name, also where it is spelled with `_` for `-` or vice versa."""
+    """Take out every field of this name, whether spelled with `-` or with `_`."""
     wanted = _spelling(name)
     for found in {field.decode("ascii", "replace") for field, _ in headers.fields}:
         if _spelling(found) == wanted:

@@ -51,7 +51,9 @@ def join(steps: tuple[str, ...]) -> str:
     return "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)
 
 
-def without(document: object, removed: frozenset[tuple[str, ...]], at: tuple[str, ...] = ()) -> object:
+def without(
+    document: object, removed: frozenset[tuple[str, ...]], at: tuple[str, ...] = ()
+) -> object:
     """A copy of the document that lacks what stands at these places (the `steps` of pointers)."""
     if isinstance(document, dict):
         return {

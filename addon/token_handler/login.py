@@ -27,7 +27,7 @@ _ABOUT_A_TOKEN = re.compile(
 # RFC 7519: base64url of '{"…', a dot, claims, a dot, signature (which may be empty).
 _JWT = re.compile(r"(?<![\w-])ey[IJA][\w-]{8,}\.[\w-]*\.[\w-]*", re.ASCII)
 
-# They describe the API's body, which the browser does not get (RFC 9110, 8; RFC 9530; RFC 9112, 6).
+# They describe the API's body, which the browser does not get (RFC 9110, 8; RFC 9530).
 _BODY_HEADERS = (
     "accept-ranges age content-digest content-disposition content-encoding content-language"
     " content-location content-md5 content-range digest etag expires last-modified pragma"
@@ -107,9 +107,11 @@ def _decoded(response: http.Response) -> bytes:
 
 
 def _read_json(body: bytes, pointers: tuple[JsonPointer, ...], *, strict: bool) -> object:
-    """The JSON document. Raises _NotJson, or Refused for JSON that different readers read differently.
+    """The JSON document.
 
     `strict` refuses NaN and infinities, which JSON does not have and Python accepts.
+
+    Raises _NotJson, or Refused for JSON that different readers read differently.
     """
     telling = {step for pointer in pointers for step in pointer.steps}
 
@@ -151,9 +153,7 @@ def _read_json(body: bytes, pointers: tuple[JsonPointer, ...], *, strict: bool) 
     return document
 
 
-def _find_token(
-    document: object, pointers: tuple[JsonPointer, ...], *, strict: bool
-) -> str | None:
+def _find_token(document: object, pointers: tuple[JsonPointer, ...], *, strict: bool) -> str | None:
     """The first non-empty string that a pointer leads to.
 
     `strict` refuses a value that is neither a string nor null: an answer that says a token is
@@ -212,7 +212,7 @@ def _names_token(name: str) -> bool:
 
 
 def _redacted(document: object, pointers: tuple[JsonPointer, ...], token: str) -> bytes:
-    """The document without what the pointers name; LOGGED_IN if the token is in the rest as well."""
+    """The document without what the pointers name; LOGGED_IN if the rest holds the token too."""
     removed = frozenset(pointer.steps for pointer in pointers)
     if () in removed:
         return LOGGED_IN

@@ -38,9 +38,18 @@ class Option(NamedTuple):
 
 
 OPTIONS = (
-    Option("cookie_auth_cookie", str, "auth-token", "Name of the HttpOnly cookie that carries the token."),
-    Option("cookie_auth_header", str, "auth-token", "Request header in which the API reads the token."),
-    Option("cookie_auth_header_format", str, "{token}", "Value of that header, e.g. 'Bearer {token}'."),
+    Option(
+        "cookie_auth_cookie",
+        str,
+        "auth-token",
+        "Name of the HttpOnly cookie that carries the token.",
+    ),
+    Option(
+        "cookie_auth_header", str, "auth-token", "Request header in which the API reads the token."
+    ),
+    Option(
+        "cookie_auth_header_format", str, "{token}", "Value of that header, e.g. 'Bearer {token}'."
+    ),
     Option(
         "cookie_auth_login",
         Sequence[str],
@@ -61,9 +70,21 @@ OPTIONS = (
         'What a login answers: "replace" gives {"loggedIn": true}, "redact" the API\'s own JSON'
         " without the token.",
     ),
-    Option("cookie_auth_logout", str, "/logout", "API path that the proxy answers by deleting the cookie."),
-    Option("cookie_auth_logout_redirect", str, "/", "Where a browser navigation to the logout path goes."),
-    Option("cookie_auth_prefix", str, "", "Path under which the browser reaches the API, e.g. /api."),
+    Option(
+        "cookie_auth_logout",
+        str,
+        "/logout",
+        "API path that the proxy answers by deleting the cookie.",
+    ),
+    Option(
+        "cookie_auth_logout_redirect",
+        str,
+        "/",
+        "Where a browser navigation to the logout path goes.",
+    ),
+    Option(
+        "cookie_auth_prefix", str, "", "Path under which the browser reaches the API, e.g. /api."
+    ),
     Option(
         "cookie_auth_base_path",
         str,
@@ -143,7 +164,8 @@ class Settings:
             header_format=read.text("cookie_auth_header_format", _header_format),
             login_paths=frozenset(normalise(base_path + path) for path in logins),
             token_pointers=tuple(read.each("cookie_auth_token", JsonPointer.parse)),
-            redact_login=read.text("cookie_auth_login_body", _one_of("replace", "redact")) == "redact",
+            redact_login=read.text("cookie_auth_login_body", _one_of("replace", "redact"))
+            == "redact",
             logout_path=normalise(base_path + logout),
             logout_redirect=read.text("cookie_auth_logout_redirect", _redirect),
             prefix=read.text("cookie_auth_prefix", _path_or_empty),

@@ -1,0 +1,66 @@
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from support import Client, Mitmdump, Upstream
+
+# A busy machine is no failure.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
+
+
+@pytest.fixture(scope="session")
+def _upstream() -> Iterator[Upstream]:
+    upstream = Upstream()
+    yield upstream
+    upstream.close()
+
+
+@pytest.fixture
+def upstream(_upstream: Upstream) -> Upstream:
+    """The API: records what arrives; each test begins with an empty record."""
+    _upstream.received.clear()
+    _upstream.answers("{}")
+    return _upstream
+
+
+@pytest.fixture(scope="session")
+def _proxies(
+    _upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Mitmdump]]:
+    started: dict[tuple[str, ...], Mitmdump] = {}
+
+    def proxy(*options: str) -> Mitmdump:
+        if options not in started:
+            confdir = tmp_path_factory.mktemp("confdir")
+            arguments = [part for option in options for part in ("--set", option)]
+            started[options] = Mitmdump(_upstream.url, *arguments, confdir=confdir)
+        return started[options]
+
+    yield proxy
+    for mitmdump in started.values():
+        mitmdump.stop()
+
+
+@pytest.fixture
+def proxy_with(_proxies: Callable[..., Mitmdump], upstream: Upstream) -> Callable[..., Mitmdump]:
+    """A running mitmdump with these options, e.g. `proxy_with("cookie_auth_prefix=/api")`.
+
+    It is started once per set of options and serves all the tests that ask for it.
+    """
+    return _proxies
+
+
+@pytest.fixture
+def proxy(proxy_with: Callable[..., Mitmdump]) -> Client:
+    """A client of a proxy that has no options set."""
+    return proxy_with().client
+
+
+@pytest.fixture
+def confdir(tmp_path: Path) -> Path:
+    """mitmproxy's certificates and configuration, kept away from the developer's own."""
+    path = tmp_path / "confdir"
+    path.mkdir()
+    return path

@@ -1,0 +1,286 @@
+"""Real peers for the tests: an upstream that records what arrives, a mitmdump, and a plain client.
+
+Both HTTP sides are h11 over sockets: it says what is on the wire, in order, and rejects what is
+not well-formed.
+"""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import h11
+
+ROOT = Path(__file__).parent.parent
+ADDON = ROOT / "addon" / "cookie_auth.py"
+MITMDUMP = Path(sys.executable).with_name("mitmdump")
+
+Headers = list[tuple[str, str]]
+
+
+@dataclass
+class Message:
+    """A request or an answer, as it was on the wire; header names are in lower case."""
+
+    start: tuple[str, ...]
+    """Method and target, or the status."""
+    headers: Headers
+    body: bytes
+
+    @property
+    def method(self) -> str:
+        return self.start[0]
+
+    @property
+    def target(self) -> str:
+        return self.start[1]
+
+    @property
+    def status(self) -> int:
+        return int(self.start[0])
+
+    def all(self, name: str) -> list[str]:
+        return [value for found, value in self.headers if found == name]
+
+    def one(self, name: str) -> str | None:
+        """The value of a header that may stand there once at most."""
+        values = self.all(name)
+        assert len(values) <= 1, f"{name} more than once: {values}"
+        return values[0] if values else None
+
+
+def answer(
+    body: bytes | str = b"", status: int = 200, headers: Headers | None = None, **more: str
+) -> bytes:
+    """An HTTP/1.1 response as bytes. Keyword arguments are headers, with `_` for `-`."""
+    if isinstance(body, str):
+        body = body.encode()
+    fields = [(name.replace("_", "-"), value) for name, value in more.items()] + (headers or [])
+    names = {name.lower() for name, _ in fields}
+    if "transfer-encoding" not in names and status not in (204, 304):
+        fields.append(("Content-Length", str(len(body))))
+    lines = [f"HTTP/1.1 {status} Test"] + [f"{name}: {value}" for name, value in fields]
+    return "\r\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape") + body
+
+
+def read_message(connection: h11.Connection, sock: socket.socket) -> Message | None:
+    """The next message from the socket; None when the other side has closed instead."""
+    head: h11.Request | h11.Response | None = None
+    body = b""
+    while True:
+        event = connection.next_event()
+        if event is h11.NEED_DATA:
+            connection.receive_data(sock.recv(65536))
+        elif isinstance(event, (h11.Request, h11.Response)):
+            head = event
+        elif isinstance(event, h11.Data):
+            body += event.data
+        elif isinstance(event, h11.EndOfMessage):
+            assert head is not None
+            start = (
+                (head.method.decode(), head.target.decode("latin-1"))
+                if isinstance(head, h11.Request)
+                else (str(head.status_code),)
+            )
+            headers = [
+                (name.decode(), value.decode("utf-8", "surrogateescape"))
+                for name, value in head.headers
+            ]
+            return Message(start, headers, body)
+        elif event is h11.PAUSED or isinstance(event, h11.ConnectionClosed):
+            return None
+
+
+class Upstream:
+    """An API on a socket. `respond` says what it answers, as bytes on the wire."""
+
+    def __init__(self) -> None:
+        self.received: list[Message] = []
+        self.respond: Callable[[Message], bytes] = lambda request: answer("{}")
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def last(self) -> Message:
+        return self.received[-1]
+
+    def answers(self, body: bytes | str = b"", status: int = 200, **headers: str) -> None:
+        """Answer everything with this. Keyword arguments are headers, with `_` for `-`."""
+        self.respond = lambda request: answer(body, status, None, **headers)
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                sock, _ = self.socket.accept()
+                threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
+
+    def _serve(self, sock: socket.socket) -> None:
+        connection = h11.Connection(h11.SERVER)
+        with sock, contextlib.suppress(OSError, h11.RemoteProtocolError):
+            while request := read_message(connection, sock):
+                self.received.append(request)
+                sock.sendall(self.respond(request))
+                # h11 did not see the answer, which may be malformed on purpose.
+                left = connection.trailing_data[0]
+                connection = h11.Connection(h11.SERVER)
+                if left:
+                    connection.receive_data(left)
+
+
+@dataclass
+class Client:
+    """Talks to the proxy, with a connection of its own for each request."""
+
+    port: int
+
+    def request(
+        self,
+        method: str,
+        target: str,
+        headers: Headers | None = None,
+        body: bytes | str | None = None,
+        **more: str,
+    ) -> Message:
+        """Send one request. Keyword arguments are headers, with `_` for `-`."""
+        if isinstance(body, str):
+            body = body.encode()
+        fields = [("Host", f"localhost:{self.port}"), *(headers or [])]
+        fields += [(name.replace("_", "-"), value) for name, value in more.items()]
+        if body is not None and not any(name.lower() == "transfer-encoding" for name, _ in fields):
+            fields.append(("Content-Length", str(len(body))))
+        connection = h11.Connection(h11.CLIENT)
+        request = h11.Request(
+            method=method,
+            target=target.encode("latin-1"),
+            headers=[
+                (name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in fields
+            ],
+        )
+        data = connection.send(request) or b""
+        if body:
+            data += connection.send(h11.Data(data=body)) or b""
+        data += connection.send(h11.EndOfMessage()) or b""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as sock:
+            sock.sendall(data)
+            message = read_message(connection, sock)
+        assert message is not None, "the proxy closed the connection without an answer"
+        return message
+
+    def get(self, target: str, headers: Headers | None = None, **more: str) -> Message:
+        return self.request("GET", target, headers, **more)
+
+    def post(
+        self, target: str, headers: Headers | None = None, body: bytes | str = "{}", **more: str
+    ) -> Message:
+        return self.request("POST", target, headers, body, **more)
+
+    def raw(self, data: bytes) -> bytes:
+        """Send bytes as they are; what came back until the proxy closed or fell silent."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=2) as sock:
+            sock.sendall(data)
+            got = b""
+            with contextlib.suppress(TimeoutError, ConnectionError):
+                while chunk := sock.recv(65536):
+                    got += chunk
+            return got
+
+
+class Mitmdump:
+    """A mitmdump process with the addon (unless told otherwise) in front of an upstream."""
+
+    def __init__(
+        self,
+        upstream: str,
+        *arguments: str,
+        confdir: Path,
+        scripts: tuple[Path, ...] = (ADDON,),
+        mode: str = "reverse:",
+    ) -> None:
+        self.process = subprocess.Popen(
+            [
+                str(MITMDUMP),
+                *(part for script in scripts for part in ("-s", str(script))),
+                *("--mode", f"{mode}{upstream}", "--listen-host", "127.0.0.1"),
+                *("--listen-port", "0", "--set", f"confdir={confdir}"),
+                *arguments,
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        self.log = ""
+        self._more = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            with self._more:
+                self.log += line
+                self._more.notify_all()
+
+    def wait_for_log(self, pattern: str, seconds: float = 20) -> re.Match[str]:
+        """The first match in the log so far, or in what follows."""
+        with self._more:
+            end = time.monotonic() + seconds
+            while not (match := re.search(pattern, self.log)):
+                left = end - time.monotonic()
+                assert left > 0, f"no {pattern!r} in the log:\n{self.log}"
+                self._more.wait(left)
+            return match
+
+    @property
+    def client(self) -> Client:
+        match = self.wait_for_log(r"listening at (?:127\.0\.0\.1|\*):(\d+)")
+        return Client(int(match[1]))
+
+    def exit_code(self, seconds: float = 20) -> int:
+        """The exit code of a process that ends by itself; its log is complete then."""
+        code = self.process.wait(seconds)
+        self._reader.join(seconds)
+        return code
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+def eventually(check: Callable[[], bool], seconds: float = 10) -> bool:
+    """Whether the check comes true in time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if check():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@contextlib.contextmanager
+def running(mitmdump: Mitmdump) -> Iterator[Mitmdump]:
+    try:
+        yield mitmdump
+    finally:
+        mitmdump.stop()

@@ -1,0 +1,281 @@
+"""What becomes of the API's answer on a login path, case by case."""
+
+import gzip
+import json
+import zlib
+
+import brotli
+import pytest
+import zstandard
+from mitmproxy import http
+from token_handler import login
+from token_handler.answers import Refused
+from token_handler.json_pointer import JsonPointer
+from token_handler.login import Captured
+
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
+
+
+def read(
+    body: object = None,
+    *,
+    raw: bytes | None = None,
+    status: int = 200,
+    method: str = "POST",
+    pointers: tuple[str, ...] = ("/authToken",),
+    redact: bool = False,
+    **headers: str,
+) -> Captured | None:
+    response = http.Response.make(status)
+    response.headers = http.Headers((), **headers)
+    response.raw_content = json.dumps(body).encode() if raw is None else raw
+    parsed = tuple(JsonPointer.parse(text) for text in pointers)
+    return login.read_answer(method, response, parsed, redact=redact)
+
+
+def code(*args: object, **kwargs: object) -> str | None:
+    """The code of the refusal; None where the answer is not refused."""
+    try:
+        read(*args, **kwargs)  # type: ignore[arg-type]
+    except Refused as refused:
+        return refused.code
+    return None
+
+
+@pytest.mark.parametrize(
+    ("body", "pointers", "token"),
+    [
+        ({"authToken": "t"}, ("/authToken",), "t"),
+        ({"authToken": "t"}, ("authToken",), "t"),
+        ({"b": "2", "a": "1"}, ("/a", "/b"), "1"),
+        ({"a": "", "b": "2"}, ("/a", "/b"), "2"),
+        ({"a": None, "b": "2"}, ("/a", "/b"), "2"),
+        ({"a": 7, "b": "2"}, ("/a", "/b"), "2"),
+        ({"data": [{"token": "t"}]}, ("/data/0/token",), "t"),
+        ("bare", ("/",), "bare"),
+        ({"authToken": "é\n"}, ("/authToken",), "é\n"),
+    ],
+)
+def test_the_first_pointer_that_leads_to_a_non_empty_string_wins(
+    body: object, pointers: tuple[str, ...], token: str
+) -> None:
+    captured = read(body, pointers=pointers)
+    assert captured == Captured(token, b'{"loggedIn": true}')
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 203, 206, 299])
+def test_every_success_is_captured(status: int) -> None:
+    assert read({"authToken": "t"}, status=status) is not None
+
+
+@pytest.mark.parametrize(
+    ("coding", "encode"),
+    [
+        ("gzip", gzip.compress),
+        ("GZIP", gzip.compress),
+        ("deflate", zlib.compress),
+        ("br", brotli.compress),
+        ("zstd", zstandard.compress),
+        ("identity", bytes),
+    ],
+)
+def test_compressed_answers_are_read(coding: str, encode: object) -> None:
+    body = encode(b'{"authToken": "t"}')  # type: ignore[operator]
+    captured = read(raw=body, content_encoding=coding)
+    assert captured is not None
+    assert captured.token == "t"
+
+
+def test_a_byte_order_mark_is_no_obstacle() -> None:
+    assert read(raw=b'\xef\xbb\xbf{"authToken": "t"}') is not None
+
+
+@pytest.mark.parametrize(
+    ("raw", "headers"),
+    [
+        (b"", {}),
+        (b"<html>hello</html>", {}),
+        (b"authToken=t", {}),
+        (b'{"authToken": "t"', {}),
+        (b'{"authToken": "t"} x', {}),
+        ('{"authToken": "é"}'.encode("latin-1"), {}),
+        ('{"authToken": "t"}'.encode("utf-16"), {}),
+        (b'{"authToken": 7}', {}),
+        (b'{"authToken": false}', {}),
+        (b'{"authToken": ["t"]}', {}),
+        (b'{"authToken": {"value": "t"}}', {}),
+        (b'{"authToken": "t", "x": NaN}', {}),
+        (b'{"authToken": "t", "x": -Infinity}', {}),
+        (b'{"authToken": "t", "x": 1e999}', {}),
+        (b'{"authToken": "t", "x": ' + b"9" * 5000 + b"}", {}),
+        (b'{"authToken": "t", "authToken": "u"}', {}),
+        (b'{"authToken": "t", "authToken": null}', {}),
+        (b'{"accessToken": "t", "accessToken": "u"}', {}),
+        (b'{"authToken": "t", "x": ' + b"[" * 200 + b"]" * 200 + b"}", {}),
+        (b"[" * 200_000, {}),
+        (b'{"a":' * 200_000, {}),
+        (b'{"authToken": "t"}', {"content_encoding": "gzip"}),
+        (b'{"authToken": "t"}', {"content_encoding": "dcb"}),
+        (b'{"authToken": "t"}', {"content_encoding": "gzip, br"}),
+        (b'{"authToken": "t"}'.hex().encode(), {"content_encoding": "hex"}),
+        (gzip.compress(b'{"authToken": "t"}')[:20], {"content_encoding": "gzip"}),
+        (gzip.compress(gzip.compress(b'{"authToken": "t"}')), {"content_encoding": "gzip"}),
+    ],
+)
+def test_a_success_that_cannot_be_read_for_sure_is_refused(
+    raw: bytes, headers: dict[str, str]
+) -> None:
+    assert code(raw=raw, **headers) == "login_unreadable"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"mfaRequired": True},
+        {"authToken": None, "step": "second factor"},
+        {"authToken": ""},
+        {"data": {"login": None}, "errors": [{"message": "wrong password"}]},
+        {"token_type": "Bearer", "tokenExpiresAt": "2026-11-23", "expires_in": 3},
+        {"csrfToken": "made for scripts", "XSRF-TOKEN": "too"},
+        {"message": "a token was sent by mail", "site": "eye.co.uk"},
+        {"token": 7, "tokens": [], "jwt": {}},
+        [],
+        "welcome",
+        7,
+        None,
+    ],
+)
+def test_a_success_without_a_token_passes(body: object) -> None:
+    assert read(body) is None
+
+
+@pytest.mark.parametrize("status", [204, 205])
+def test_a_success_that_has_no_body_by_definition_passes(status: int) -> None:
+    assert read(raw=b"", status=status) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({"token": "abc"}, "/token"),
+        ({"access_token": "abc"}, "/access_token"),
+        ({"data": {"accessToken": "abc", "tokenType": "bearer"}}, "/data/accessToken"),
+        ({"id": [1, {"JWT": "abc"}]}, "/id/1/JWT"),
+        ({"token": {"type": "bearer", "value": "abcdefghi"}}, "/token/value"),
+        ({"tokens": ["abc"]}, "/tokens/0"),
+        ({"a/b": {"session": JWT}}, "/a~1b/session"),
+        ({"next": f"https://example.com/?t={JWT}"}, "/next"),
+        (JWT, "/"),
+    ],
+)
+def test_a_token_where_no_pointer_leads_is_refused_and_the_message_says_where(
+    body: object, pointer: str
+) -> None:
+    with pytest.raises(Refused) as caught:
+        read(body)
+    assert caught.value.code == "token_not_found"
+    assert caught.value.message.endswith(f"cookie_auth_token={pointer}")
+    assert "abc" not in caught.value.message
+    assert JWT not in caught.value.message
+
+
+def test_a_token_in_a_header_is_refused() -> None:
+    assert code({}, X_Auth_Token="abc") == "token_not_found"
+    assert code({}, Location=f"/?t={JWT}") == "token_not_found"
+    assert code({}, X_CSRF_Token="made for scripts") is None
+
+
+@pytest.mark.parametrize(
+    ("status", "raw"),
+    [
+        (400, b'{"error": "Invalid credentials"}'),
+        (400, b'{"authToken": ["This field is required."], "x": NaN}'),
+        (401, b""),
+        (401, b"\xff\xfe not text"),
+        (403, b'{"token": "abc"}'),
+        (302, b"<html>"),
+        (304, b""),
+        (500, b"{"),
+    ],
+)
+def test_a_refusal_by_the_api_passes(status: int, raw: bytes) -> None:
+    assert read(raw=raw, status=status) is None
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"authToken": "t"}',
+        b'{"authToken": "t", "x": Infinity}',
+        b'{"authToken": "t", "authToken": ""}',
+    ],
+)
+def test_a_refusal_by_the_api_that_holds_a_token_all_the_same_is_refused(raw: bytes) -> None:
+    assert code(raw=raw, status=401) == "login_unreadable"
+    assert code(raw=gzip.compress(raw), status=500, content_encoding="gzip") == "login_unreadable"
+
+
+def test_a_refusal_by_the_api_that_nobody_can_decode_is_refused() -> None:
+    assert code(raw=b"?", status=401, content_encoding="unheard-of") == "login_unreadable"
+
+
+def test_head_and_options_log_nobody_in() -> None:
+    assert read(raw=b"", method="HEAD") is None
+    assert read(raw=b"POST, OPTIONS", method="OPTIONS") is None
+    assert code({"authToken": "t"}, method="OPTIONS") == "login_unreadable"
+
+
+@pytest.mark.parametrize(
+    ("body", "pointers", "rest"),
+    [
+        ({"authToken": "t", "user": {"id": 1}}, ("/authToken",), {"user": {"id": 1}}),
+        ({"a": "t", "b": "u", "c": "é"}, ("/a", "/b"), {"c": "é"}),
+        ({"data": {"login": {"token": "abc", "x": 1.5}}}, ("/data/login/token",),
+         {"data": {"login": {"x": 1.5}}}),
+        ([{"t": "1x"}, {"t": "2x"}], ("/0/t", "/1/t"), [{}, {}]),
+        ({"a": "t", "again": "is t"}, ("/a",), {"loggedIn": True}),
+        ({"a": "t", "k": {"xtx": 1}}, ("/a",), {"loggedIn": True}),
+        ({"a": "77", "number": 1771}, ("/a",), {"loggedIn": True}),
+        ({"a": "x/y", "url": "/?t=x%2Fy"}, ("/a",), {"loggedIn": True}),
+        ({"a": "x y", "url": "/?t=x+y"}, ("/a",), {"loggedIn": True}),
+        ({"a": "\u00e9\"", "url": "\u00e9\"!"}, ("/a",), {"loggedIn": True}),
+        ("t", ("/",), {"loggedIn": True}),
+    ],
+)  # fmt: skip
+def test_redacting_removes_every_pointer_and_leaves_no_copy_of_the_token(
+    body: object, pointers: tuple[str, ...], rest: object
+) -> None:
+    captured = read(body, pointers=pointers, redact=True)
+    assert captured is not None
+    assert json.loads(captured.body) == rest
+
+
+def test_replacing_the_body_leaves_no_header_of_the_old_one_or_with_the_token() -> None:
+    response = http.Response.make(
+        201,
+        b"{}",
+        {
+            "Content-Type": "text/plain",
+            "ETag": '"1"',
+            "Content-MD5": "x",
+            "Digest": "x",
+            "Repr-Digest": "x",
+            "Content-Encoding": "gzip",
+            "Transfer-Encoding": "chunked",
+            "Trailer": "x",
+            "Cache-Control": "public",
+            "X-Token-Echo": "the a;b token",
+            "Location": "/?t=a%3Bb",
+            "X-Request-Id": "7",
+        },
+    )
+    response.trailers = http.Headers(x="a;b")
+    login.replace_body(response, Captured("a;b", b'{"loggedIn": true}'))
+    assert dict(response.headers) == {
+        "Content-Type": "application/json",
+        "Cache-Control": "no-store",
+        "X-Request-Id": "7",
+        "content-length": "18",
+    }
+    assert response.content == b'{"loggedIn": true}'
+    assert response.trailers is None

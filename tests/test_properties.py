@@ -1,0 +1,129 @@
+"""No input makes the pure parts raise anything but a refusal, or lets a token through."""
+
+import json
+import string
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+from mitmproxy import http
+from token_handler import answers, auth_cookie, credentials, graphql, login, route
+from token_handler.answers import Refused
+from token_handler.json_pointer import JsonPointer
+from token_handler.settings import OPTIONS, Settings
+
+SETTINGS = Settings.parse({option.name: option.default for option in OPTIONS})
+POINTERS = tuple(JsonPointer.parse(text) for text in ("/authToken", "/data/0/token"))
+COOKIE_OCTETS = set(string.ascii_letters + string.digits + "!#$%&'()*+-./:<=>?@[]^_`{|}~")
+
+header_text = st.text(st.characters(codec="utf-8") | st.sampled_from(';=, \t"auth-token'))
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.just("authToken"), inner),
+    max_leaves=20,
+)
+
+
+@given(st.lists(header_text))
+def test_cookie_parsing_never_raises_and_invents_no_value(fields: list[str]) -> None:
+    for value in auth_cookie.cookie_values(fields, "auth-token"):
+        assert any(value in field for field in fields)
+
+
+@given(st.binary())
+def test_any_bytes_in_a_cookie_header_are_translated_or_refused(raw: bytes) -> None:
+    headers = http.Headers([(b"Cookie", b"auth-token=" + raw), (b"auth_token", b"x")])
+    try:
+        credentials.translate(headers, SETTINGS, inject=True)
+    except Refused as refused:
+        assert refused.code == "bad_request"
+        assert "auth-token" not in headers
+    assert "cookie" not in headers
+    assert "auth_token" not in headers
+    for value in headers.get_all("auth-token"):
+        assert not set("\r\n\0") & set(value)
+
+
+@given(st.text(min_size=1))
+@example("\ud800")
+def test_a_token_comes_back_byte_for_byte_or_is_refused(token: str) -> None:
+    try:
+        cookie = credentials.issue_cookie(token, SETTINGS, tls=False)
+    except Refused as refused:
+        assert refused.code == "login_unreadable"
+        assert len(token) < 20 or token not in refused.message
+        return
+    pair, _, attributes = cookie.partition("; ")
+    assert attributes == "Path=/; HttpOnly; SameSite=Lax"
+    assert set(pair.removeprefix("auth-token=")) <= COOKIE_OCTETS
+    headers = http.Headers(Cookie=f"a=b; {pair}; c=d")
+    assert credentials.translate(headers, SETTINGS, inject=True)
+    assert dict(headers.fields) == {b"auth-token": token.encode()}
+
+
+@given(
+    st.binary() | json_values.map(lambda value: json.dumps(value).encode()),
+    st.sampled_from([200, 201, 204, 302, 401, 500]),
+    st.sampled_from(["POST", "OPTIONS", "HEAD"]),
+    st.sampled_from(["", "gzip", "deflate", "br", "zstd", "hex", "utf-8", "gzip, br"]),
+    st.booleans(),
+)
+def test_any_login_answer_is_captured_passed_or_refused(
+    body: bytes, status: int, method: str, coding: str, redact: bool
+) -> None:
+    response = http.Response.make(status)
+    response.headers = http.Headers(Content_Encoding=coding) if coding else http.Headers()
+    response.raw_content = body
+    try:
+        captured = login.read_answer(method, response, POINTERS, redact=redact)
+    except Refused as refused:
+        assert refused.code in ("login_unreadable", "token_not_found")
+    else:
+        assert captured is None or captured.token
+
+
+@given(st.text(min_size=1), json_values, st.text())
+def test_a_captured_token_is_nowhere_in_what_the_browser_gets(
+    token: str, rest: object, header: str
+) -> None:
+    body = {"x": rest, "authToken": token}
+    value = (header + token + header).encode("utf-8", "surrogatepass")
+    response = http.Response.make(200)
+    response.headers = http.Headers([(b"X-Echo", value)])
+    response.raw_content = json.dumps(body).encode()
+    try:
+        captured = login.read_answer("POST", response, POINTERS, redact=True)
+    except Refused:
+        return
+    assert captured is not None
+    login.replace_body(response, captured)
+    assert "x-echo" not in response.headers or "\ud800" <= token <= "\udfff"
+    document = json.loads(response.content or b"")
+    if document != {"loggedIn": True}:
+        assert token not in json.dumps(document, ensure_ascii=False)
+
+
+@given(st.text())
+def test_normalising_settles(target: str) -> None:
+    path = route.normalise(target)
+    assert path.startswith("/")
+    assert "//" not in path
+
+
+@given(st.binary() | st.text().map(lambda text: json.dumps({"query": text}).encode()))
+def test_any_body_is_or_is_not_a_graphql_operation(body: bytes) -> None:
+    graphql.is_other_operation(body, POINTERS)
+
+
+@given(header_text)
+def test_any_accept_header_can_be_read(accept: str) -> None:
+    answers.is_navigation(http.Headers(accept=accept))
+
+
+@given(st.sampled_from(OPTIONS), st.text() | st.lists(st.text()))
+def test_any_option_value_is_read_or_rejected_in_one_line(option: object, value: object) -> None:
+    defaults: dict[str, object] = {option.name: option.default for option in OPTIONS}
+    name = option.name  # type: ignore[attr-defined]
+    try:
+        Settings.parse(defaults | {name: value})
+    except ValueError as error:
+        assert len(str(error).splitlines()) == 1

@@ -1,0 +1,86 @@
+"""The laws on HTTP/2, from a browser that speaks TLS with mitmproxy's certificate."""
+
+import socket
+import ssl
+from pathlib import Path
+
+import h2.config
+import h2.connection
+import h2.events
+from support import Headers, Message, Mitmdump, Upstream, running
+
+
+def request_over_http2(
+    port: int,
+    method: str,
+    target: str,
+    headers: Headers,
+    body: bytes = b"",
+    trailers: Headers | None = None,
+    authority: str = "localhost",
+) -> Message:
+    """One request on a TLS connection of its own, negotiated with ALPN as browsers do."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as sock,
+    ):
+        assert sock.selected_alpn_protocol() == "h2"
+        connection = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
+        connection.initiate_connection()
+        pseudo = [(":method", method), (":scheme", "https"), (":path", target)]
+        connection.send_headers(1, [*pseudo, (":authority", authority), *headers])
+        connection.send_data(1, body, end_stream=trailers is None)
+        if trailers is not None:
+            connection.send_headers(1, trailers, end_stream=True)
+        got = Message((), [], b"")
+        while True:
+            sock.sendall(connection.data_to_send())
+            for event in connection.receive_data(sock.recv(65536)):
+                if isinstance(event, h2.events.ResponseReceived):
+                    fields = [(str(name), str(value)) for name, value in event.headers]
+                    got.start = (dict(fields)[":status"],)
+                    got.headers = fields[1:]
+                elif isinstance(event, h2.events.DataReceived):
+                    got.body += event.data
+                elif isinstance(event, h2.events.StreamEnded):
+                    return got
+                assert not isinstance(event, h2.events.StreamReset)
+
+
+def test_over_http2_the_laws_hold_and_the_cookie_is_secure(
+    upstream: Upstream, confdir: Path
+) -> None:
+    with running(Mitmdump(upstream.url, confdir=confdir)) as mitmdump:
+        port = mitmdump.client.port
+        upstream.answers('{"authToken": "sekret"}', Set_Cookie="a=b")
+        got = request_over_http2(port, "POST", "/login", [], b"{}")
+        assert (got.status, got.body) == (200, b'{"loggedIn": true}')
+        assert got.one("set-cookie") == (
+            "auth-token=sekret; Path=/; HttpOnly; SameSite=Lax; Secure"
+        )
+
+        # Cookies may come in several fields (RFC 9113, 8.2.3), and anything in the trailers.
+        cookies = [("cookie", "a=b"), ("cookie", "auth-token=sekret")]
+        got = request_over_http2(
+            port,
+            "POST",
+            "/me",
+            [*cookies, ("auth-token", "evil"), ("auth_token", "evil")],
+            b"body",
+            trailers=[("cookie", "a=b"), ("auth-token", "evil")],
+            authority="evil.example",
+        )
+        assert got.status == 200
+        assert upstream.last.body == b"body"
+        assert upstream.last.one("auth-token") == "sekret"
+        assert upstream.last.one("auth_token") is upstream.last.one("cookie") is None
+        assert upstream.last.one("host") == f"127.0.0.1:{upstream.port}"
+
+        got = request_over_http2(port, "POST", "/logout", cookies)
+        assert got.body == b'{"loggedIn": false}'
+        got = request_over_http2(port, "HEAD", "/logout", cookies)
+        assert (got.status, got.body) == (200, b"")

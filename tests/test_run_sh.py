@@ -1,0 +1,170 @@
+"""`./run.sh` as its user calls it, and the demo behind it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support import ROOT, Client, Upstream, eventually
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start run.sh in a process group of its own, as a terminal does."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str, **env: str) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [str(ROOT / "run.sh"), *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "VENV": sys.prefix, "HOME": str(tmp_path), **env},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def answers(port: int, target: str, status: int) -> Callable[[], bool]:
+    def check() -> bool:
+        try:
+            return Client(port).get(target).status == status
+        except OSError:
+            return False
+
+    return check
+
+
+def test_help_tells_every_way_to_call_it(start: Start) -> None:
+    out, _ = start("--help").communicate()
+    for word in ("URL", "test", "--web", "API_URL", "PYTHON"):
+        assert word in out
+
+
+def test_the_demo_logs_in_and_out_and_ctrl_c_ends_everything(start: Start) -> None:
+    port = free_port()
+    demo = start("--listen-port", str(port))
+    assert demo.stdout
+    assert demo.stdout.readline() == f"Open http://localhost:{port} (Ctrl-C ends it)\n"
+    assert eventually(answers(port, "/", 200), 20)
+    client = Client(port)
+
+    assert b"cookie-auth demo" in client.get("/").body
+    assert client.get("/me").status == 401
+    for body in ('{"email": "x@example.com", "password": "x"}', "{}", "[]", "nonsense"):
+        got = client.post("/login", body=body)
+        assert (got.status, json.loads(got.body)) == (400, {"error": "Invalid credentials"})
+    got = client.post("/login", body='{"email": "admin@example.com", "password": "x"}')
+    assert (got.status, got.body) == (200, b'{"loggedIn": true}')
+    cookie = (got.one("set-cookie") or "").partition(";")[0]
+    got = client.get("/me", cookie=cookie)
+    assert (got.status, json.loads(got.body)) == (200, {"email": "admin@example.com"})
+    assert client.get("/me", cookie="auth-token=wrong").status == 403
+    received = json.loads(client.get("/headers", cookie=cookie + "; a=b").body)
+    assert received["Auth-Token"] == "(43 characters)"
+    assert "Cookie" not in received
+    assert "Auth-Token" not in json.loads(client.get("/headers").body)
+    assert client.post("/logout").body == b'{"loggedIn": false}'
+
+    os.killpg(demo.pid, signal.SIGINT)
+    assert demo.wait(10) in (0, 130, -signal.SIGINT)
+    with pytest.raises(ProcessLookupError):
+        os.killpg(demo.pid, 0)
+    assert not answers(port, "/", 200)()
+
+
+@pytest.mark.parametrize("by", ["argument", "environment"])
+def test_an_api_is_proxied_with_its_path_as_the_base_path(
+    start: Start, upstream: Upstream, by: str
+) -> None:
+    port = free_port()
+    url = f"{upstream.url}/v1/"
+    options = (f"--listen-port={port}", "--set", "cookie_auth_prefix=/api")
+    if by == "argument":
+        start(url, *options)
+    else:
+        start(*options, API_URL=url)
+    assert eventually(answers(port, "/api/me?x", 200), 20)
+    assert upstream.last.target == "/v1/me?x"
+    assert answers(port, "/me", 404)()
+
+
+def test_web_starts_mitmweb(start: Start, upstream: Upstream) -> None:
+    port, web_port = free_port(), free_port()
+    options = ("--no-web-open-browser", "--web-port", str(web_port))
+    start("--web", upstream.url, "-p", str(port), *options)
+    assert eventually(answers(port, "/me", 200), 20)
+    with socket.create_connection(("127.0.0.1", web_port)):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env", "line"),
+    [
+        (["http://127.0.0.1:1"], {}, "cannot reach the API at http://127.0.0.1:1"),
+        (["http://no-such-host.invalid"], {}, "cannot reach the API"),
+        (["http://"], {}, "'http://' is no API address"),
+        (["http://localhost:99999"], {}, "is no API address"),
+        (["ftp://x"], {}, "'ftp://x' is neither an http(s) URL nor a command"),
+        (["--listen-port", "x"], {}, "'x' is no port number"),
+        (["--listen-port=99999"], {}, "'99999' is no port number"),
+        ([], {"PYTHON": "/no/python"}, "PYTHON=/no/python is not a Python 3.10 or newer"),
+        ([], {"API_URL": "localhost:3000"}, "'localhost:3000' is no API address"),
+    ],
+)
+def test_what_cannot_work_is_said_in_one_line(
+    start: Start, arguments: list[str], env: dict[str, str], line: str
+) -> None:
+    port = [] if any("port" in argument for argument in arguments) else ["-p", str(free_port())]
+    out, err = start(*arguments, *port, **env).communicate(timeout=20)
+    assert err.startswith("run.sh: ")
+    assert line in err
+    assert err.count("\n") == 1
+    assert out == ""
+
+
+def test_a_port_in_use_is_said_in_one_line(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        process = start(f"-p{port}")
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert err == (
+        f"run.sh: cannot listen on port {port}: Address already in use;"
+        " choose another one with --listen-port\n"
+    )
+
+
+def test_without_a_python_one_line_says_so(start: Start, tmp_path: Path) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for tool in ("bash", "cat", "cksum", "dirname", "tr", "rm"):
+        (tools / tool).symlink_to(f"/usr/bin/{tool}" if tool != "bash" else "/bin/bash")
+    stub = tools / "python3.13"
+    stub.write_text("#!/bin/bash\necho 'stub: command not found' >&2; exit 127\n")
+    stub.chmod(0o755)
+    process = start(PATH=str(tools), VENV=str(tmp_path / "venv"))
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert err.startswith("run.sh: found no Python 3.10 or newer on the PATH")
+    assert err.count("\n") == 1

@@ -1,0 +1,127 @@
+"""Options: what each accepts, and what the one line says when it does not."""
+
+import pytest
+from token_handler.auth_cookie import CookieAttributes
+from token_handler.settings import OPTIONS, InvalidOption, Settings
+
+DEFAULTS = {option.name: option.default for option in OPTIONS}
+
+
+def parse(**changes: object) -> Settings:
+    return Settings.parse(
+        DEFAULTS | {f"cookie_auth_{name}": value for name, value in changes.items()}
+    )
+
+
+def test_the_defaults_are_valid() -> None:
+    settings = parse()
+    assert settings.cookie == settings.header == "auth-token"
+    assert settings.login_paths == {"/login"}
+    assert settings.cookie_attributes(tls=False) == CookieAttributes("lax", False, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "hint"),
+    [
+        ("cookie", "", "a name of letters"),
+        ("cookie", "a b", "a name of letters"),
+        ("cookie", "a;b", "a name of letters"),
+        ("cookie", "a\n", "a name of letters"),
+        ("header", "", "a name of letters"),
+        ("header", "a:b", "a name of letters"),
+        ("header", "Cookie", "such as Authorization"),
+        ("header", "content-length", "such as Authorization"),
+        ("header_format", "Bearer", "once"),
+        ("header_format", "{token}{token}", "once"),
+        ("header_format", "", "once"),
+        ("header_format", "Bearer {token}\r\n", "visible ASCII"),
+        ("header_format", " {token}", "visible ASCII"),
+        ("header_format", "é{token}", "visible ASCII"),
+        ("login", [], "at least one"),
+        ("login", "/login", "a list"),
+        ("login", ["login"], "begins with /"),
+        ("login", ["/login", ""], "begins with /"),
+        ("login", ["/login?x=1"], "no query"),
+        ("login", ["/lo gin"], "begins with /"),
+        ("token", [], "at least one"),
+        ("token", [""], "a JSON Pointer"),
+        ("token", ["/ok", "a/b"], "/a/b"),
+        ("login_body", "remove", "replace or redact"),
+        ("logout", "", "begins with /"),
+        ("logout", "/Login/", "another path"),
+        ("logout_redirect", "", "a path or an http"),
+        ("logout_redirect", "javascript:x", "a path or an http"),
+        ("logout_redirect", "/a\r\nb", "a path or an http"),
+        ("prefix", "api", "begins with /"),
+        ("base_path", "/v1?x", "no query"),
+        ("samesite", "sometimes", "lax, strict or none"),
+        ("samesite", "", "lax, strict or none"),
+        ("secure", "true", "auto, always or never"),
+        ("max_age", "0", "400 days"),
+        ("max_age", "-1", "400 days"),
+        ("max_age", "1h", "session, or seconds"),
+        ("max_age", "99999999", "400 days"),
+        ("max_age", "٣", "session, or seconds"),
+    ],
+)
+def test_a_wrong_value_is_rejected_in_one_line_that_names_option_value_and_remedy(
+    name: str, value: object, hint: str
+) -> None:
+    with pytest.raises(InvalidOption) as caught:
+        parse(**{name: value})
+    text = str(caught.value)
+    assert text.startswith(f"cookie_auth_{name}: ")
+    assert hint in text
+    assert "\n" not in text
+
+
+def test_a_value_in_a_list_is_named_itself() -> None:
+    with pytest.raises(InvalidOption, match="'logout'"):
+        parse(login=["/login", "logout"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "value"),
+    [
+        ({"prefix": "/api/"}, "prefix", "/api"),
+        ({"prefix": "/"}, "prefix", ""),
+        ({"base_path": "/v1/"}, "base_path", "/v1"),
+        ({"base_path": "/v1", "login": ["/Login/"]}, "login_paths", {"/v1/login"}),
+        ({"base_path": "/v1", "logout": "/logout"}, "logout_path", "/v1/logout"),
+        ({"samesite": "Strict"}, "same_site", "strict"),
+        ({"max_age": "3600"}, "max_age", 3600),
+        ({"login_body": "redact"}, "redact_login", True),
+        ({"logout_redirect": "https://example.com/bye"}, "logout_redirect",
+         "https://example.com/bye"),
+    ],
+)  # fmt: skip
+def test_values_are_read(changes: dict[str, object], field: str, value: object) -> None:
+    assert getattr(parse(**changes), field) == value
+
+
+def test_the_header_format_surrounds_the_token() -> None:
+    assert parse(header_format="Bearer {token}!").header_format.value(b"t") == b"Bearer t!"
+
+
+@pytest.mark.parametrize(
+    ("changes", "tls", "secure"),
+    [
+        ({}, False, False),
+        ({}, True, True),
+        ({"secure": "always"}, False, True),
+        ({"secure": "never"}, True, False),
+        ({"samesite": "none"}, False, True),
+        ({"cookie": "__Host-t"}, False, True),
+        ({"cookie": "__secure-t"}, False, True),
+    ],
+)
+def test_the_cookie_is_secure_on_tls_and_wherever_browsers_demand_it(
+    changes: dict[str, object], tls: bool, secure: bool
+) -> None:
+    assert parse(**changes).cookie_attributes(tls=tls).secure is secure
+
+
+@pytest.mark.parametrize("changes", [{"samesite": "none"}, {"cookie": "__Host-t"}])
+def test_a_cookie_that_browsers_would_reject_is_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(InvalidOption, match="cookie_auth_secure: 'never'"):
+        parse(secure="never", **changes)
