@@ -249,7 +249,7 @@ class Mitmdump:
 
     @property
     def client(self) -> Client:
-        match = self.wait_for_log(r"listening at (?:127\.0\.0\.1|\*):(\d+)")
+        match = self.wait_for_log(r"reverse proxy to .* listening at \S+:(\d+)")
         return Client(int(match[1]))
 
     def exit_code(self, seconds: float = 20) -> int:
@@ -266,6 +266,12 @@ class Mitmdump:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+
+
+def free_port() -> int:
+    """A port on which nobody listens (at the moment)."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
 
 
 def eventually(check: Callable[[], bool], seconds: float = 10) -> bool:

@@ -7,16 +7,36 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support import ADDON, Mitmdump, Upstream, answer, eventually, running
+from support import (
+    ADDON,
+    Client,
+    Message,
+    Mitmdump,
+    Upstream,
+    answer,
+    eventually,
+    free_port,
+    running,
+)
 
 ProxyWith = Callable[..., Mitmdump]
 
 
 @pytest.fixture
 def own_addon(tmp_path: Path) -> Path:
-    """A copy of the addon that a test may edit."""
-    shutil.copytree(ADDON.parent, tmp_path / "addon")
-    return tmp_path / "addon" / ADDON.name
+    """A copy of the script that a test may edit, beside the package as it is."""
+    folder = tmp_path / "addon"
+    folder.mkdir()
+    (folder / "token_handler").symlink_to(ADDON.parent / "token_handler")
+    return Path(shutil.copy(ADDON, folder))
+
+
+@pytest.fixture
+def own_package(own_addon: Path) -> Path:
+    """A copy of the package, beside the copy of the script."""
+    package = own_addon.parent / "token_handler"
+    package.unlink()
+    return Path(shutil.copytree(ADDON.parent / "token_handler", package))
 
 
 @pytest.fixture
@@ -76,6 +96,25 @@ def test_listening_on_all_interfaces_is_warned_of(start: Callable[..., Mitmdump]
     quiet = start()
     assert quiet.client.get("/me").status == 200
     assert "other machines" not in quiet.log
+
+
+def test_flows_of_other_modes_are_left_alone(
+    start: Callable[..., Mitmdump], upstream: Upstream, own_addon: Path
+) -> None:
+    port = free_port()
+    mitmdump = start("--mode", f"regular@{port}", scripts=(own_addon,))
+    mitmdump.wait_for_log(rf"HTTP\(S\) proxy listening at 127\.0\.0\.1:{port}")
+    upstream.answers('{"authToken": "x"}', Set_Cookie="a=b")
+
+    def login() -> Message:
+        return Client(port).post(f"{upstream.url}/login", cookie="auth-token=sekret; a=b")
+
+    got = login()
+    assert (got.body, got.one("set-cookie")) == (b'{"authToken": "x"}', "a=b")
+    assert upstream.last.one("cookie") == "auth-token=sekret; a=b"
+    edit(own_addon, "def broken(:\n")
+    assert eventually(lambda: mitmdump.client.get("/logout").status == 503)
+    assert login().body == b'{"authToken": "x"}'
 
 
 SET_OPTION = """
@@ -216,13 +255,13 @@ def test_an_answer_that_is_under_way_while_the_script_breaks_is_held_back(
 
 
 def test_edits_to_the_modules_beside_the_script_take_effect_when_it_reloads(
-    start: Callable[..., Mitmdump], upstream: Upstream, own_addon: Path
+    start: Callable[..., Mitmdump], upstream: Upstream, own_addon: Path, own_package: Path
 ) -> None:
     mitmdump = start(scripts=(own_addon,))
     client = mitmdump.client
     upstream.answers('{"authToken": "sekret"}')
     assert client.post("/login").body == b'{"loggedIn": true}'
-    module = own_addon.parent / "token_handler" / "login.py"
+    module = own_package / "login.py"
     edit(module, module.read_text().replace('{"loggedIn": true}', '{"loggedIn": true, "new": 1}'))
     edit(own_addon, own_addon.read_text())
     mitmdump.wait_for_log(r"(?s)(Loading script.*){2}")
@@ -230,12 +269,12 @@ def test_edits_to_the_modules_beside_the_script_take_effect_when_it_reloads(
 
 
 def test_a_reload_with_wrong_options_refuses_everything(
-    start: Callable[..., Mitmdump], upstream: Upstream, own_addon: Path
+    start: Callable[..., Mitmdump], own_addon: Path, own_package: Path
 ) -> None:
     mitmdump = start("--set", "cookie_auth_samesite=lax", scripts=(own_addon,))
     client = mitmdump.client
     assert client.get("/me").status == 200
-    module = own_addon.parent / "token_handler" / "settings.py"
+    module = own_package / "settings.py"
     edit(module, module.read_text().replace('_one_of("lax", "strict"', '_one_of("x", "strict"'))
     edit(own_addon, own_addon.read_text())
     mitmdump.wait_for_log("cookie_auth_samesite: 'lax' is wrong")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import Client, Message, Mitmdump, Upstream, answer, running
+from support import Client, Message, Mitmdump, Upstream, answer, free_port, running
 
 ProxyWith = Callable[..., Mitmdump]
 
@@ -456,9 +456,7 @@ def test_what_is_outside_the_prefix_is_not_found(
 
 
 def test_logout_works_with_the_api_down(confdir: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
-    mitmdump = Mitmdump(f"http://127.0.0.1:{port}", confdir=confdir)
+    mitmdump = Mitmdump(f"http://127.0.0.1:{free_port()}", confdir=confdir)
     with running(mitmdump):
         assert mitmdump.client.post("/logout").one("set-cookie") == EXPIRED
         assert mitmdump.client.get("/me").status == 502
