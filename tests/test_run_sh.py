@@ -20,11 +20,14 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Start run.sh in a process group of its own, as a terminal does."""
     started: list[subprocess.Popen[str]] = []
 
+    # What chooses the Python and the API is for each test to say.
+    inherited = {name: os.environ[name] for name in os.environ.keys() - {"PYTHON", "API_URL"}}
+
     def start(*arguments: str, **env: str) -> "subprocess.Popen[str]":
         process = subprocess.Popen(
             [str(ROOT / "run.sh"), *arguments],
             cwd=tmp_path,
-            env={**os.environ, "VENV": sys.prefix, "HOME": str(tmp_path), **env},
+            env={**inherited, "VENV": sys.prefix, "HOME": str(tmp_path), **env},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
