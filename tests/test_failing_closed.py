@@ -149,6 +149,8 @@ def test_an_option_changed_while_running_is_validated_and_rolled_back(
 
 SABOTAGE = """
 from token_handler import {module}
+def recurse(depth):
+    return recurse(depth + 1)
 def fail(*args, **kwargs):
     {statement}
 {module}.{function} = fail
@@ -159,12 +161,12 @@ def fail(*args, **kwargs):
     ("module", "function", "statement", "target", "reaches_api"),
     [
         ("credentials", "translate", "raise TypeError('sekret')", "/me", False),
-        ("route", "normalise", "fail()", "/me", False),
+        ("route", "normalise", "recurse(0)", "/me", False),
         ("auth_cookie", "expire_cookie", "raise KeyError('sekret')", "/logout", False),
         ("graphql", "is_other_operation", "raise ValueError('sekret')", "/login", False),
         ("credentials", "drop_api_cookies", "raise ValueError('sekret')", "/me", True),
         ("login", "read_answer", "raise ValueError('sekret')", "/login", True),
-        ("login", "read_answer", "fail()", "/login", True),
+        ("login", "read_answer", "recurse(0)", "/login", True),
         ("login", "replace_body", "raise TypeError('sekret')", "/login", True),
     ],
 )
