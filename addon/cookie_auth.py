@@ -6,7 +6,9 @@ The browser talks to mitmproxy, mitmproxy to the API:
 
 - login: the token is taken out of the API's answer and becomes the cookie;
 - every request: the browser's cookies stay here, the token becomes the header that the API reads;
-- logout: answered here, by deleting the cookie.
+- logout: answered here, by deleting the cookie;
+- pages of other origins get nothing that needs the token;
+- what is outside the API's prefix goes to the front end's own dev server, as it is.
 
 mitmproxy logs an exception in a hook and lets the flow go on as it was, which would leak. So each
 hook below ends in "translated" or "refused", whatever happens in between.
@@ -21,25 +23,46 @@ import traceback
 from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy.mode_specs import ProxyMode, ReverseMode
+from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 # mitmproxy reloads this file when it is edited, but not what it imports (mitmproxy issue 4253).
 importlib.invalidate_caches()
-for _name in [name for name in sys.modules if name.partition(".")[0] == "token_handler"]:
-    del sys.modules[_name]
+for _name in list(sys.modules):
+    if _name.partition(".")[0] in ("token_handler", "upstream"):
+        del sys.modules[_name]
 
-from token_handler import answers, auth_cookie, credentials, graphql, login, route  # noqa: E402
+from token_handler import (  # noqa: E402
+    answers,
+    auth_cookie,
+    credentials,
+    graphql,
+    guard,
+    login,
+    route,
+    transport,
+)
 from token_handler.answers import Refused  # noqa: E402
+from token_handler.guard import Origin  # noqa: E402
 from token_handler.settings import OPTIONS, InvalidOption, Settings  # noqa: E402
 from token_handler.stand_in import StandIn, is_reverse  # noqa: E402
+from upstream import failures  # noqa: E402
+from upstream.loopback import Loopback  # noqa: E402
 
 logger = logging.getLogger(__name__)
 
 # What was decided about a flow, in its metadata, so that it survives a reload of this script and
 # a replay from a file. Never a secret: metadata is saved with the flow.
-ROLE = "cookie_auth"  # "api", "login", "logout" or "refused"
+ROLE = "cookie_auth"  # "api", "login", "frontend", or one of ANSWERED_HERE
+ANSWERED_HERE = ("logout", "preflight", "refused")
 REFUSAL = "cookie_auth_refusal"  # [code, message] of a refused flow
 INJECTED = "cookie_auth_injected"  # whether a request on a login path was given the token
-ANSWERED_HERE = ("logout", "refused")
+CORS = "cookie_auth_cors"  # the allowed origin that may read the answer
+
+# Options of mitmproxy that the addon takes over, and why.
+OWN_VALUES = {
+    "connection_strategy": ("lazy", "otherwise no logout is answered while the API is down"),
+    "keep_host_header": (True, "the addon checks the browser's Host before it sets the API's"),
+}
 
 
 class CookieAuth:
@@ -48,6 +71,7 @@ class CookieAuth:
     def __init__(self) -> None:
         self.settings: Settings | None = None
         self.is_running = False
+        self.loopback = Loopback()
 
     # Life cycle
 
@@ -61,8 +85,8 @@ class CookieAuth:
             logger.error("%s", error)
             for option in OPTIONS:
                 ctx.options.deferred.pop(option.name, None)
-        # With "eager", a browser gets an empty reply when the API is down, even to a logout.
-        ctx.options.update(connection_strategy="lazy")
+        ctx.options.update(**{name: value for name, (value, _) in OWN_VALUES.items()})
+        self.restore_failures = failures.install(self._answer_failure, longest_answer)
 
     def configure(self, updated: set[str]) -> None:
         try:
@@ -98,6 +122,7 @@ class CookieAuth:
                 )
 
     def done(self) -> None:
+        self.restore_failures()
         # When mitmproxy does not end, the script is being reloaded, and that may fail.
         reloading = self.is_running and not ctx.master.should_exit.is_set()
         if reloading and not ctx.master.addons.get(StandIn.name):
@@ -105,12 +130,18 @@ class CookieAuth:
 
     # Requests
 
-    def requestheaders(self, flow: http.HTTPFlow) -> None:
+    async def requestheaders(self, flow: http.HTTPFlow) -> None:
         """Decide about the request; a streamed one's headers are sent right after this hook."""
         if not is_reverse(flow):
             return
         try:
-            self._translate_request(flow)
+            if flow.is_replay == "request" and ROLE in flow.metadata:
+                return  # translated when it was recorded
+            self._route(flow)
+            request = flow.request
+            if flow.metadata[ROLE] != "login" and transport.request_streams(request):
+                request.stream = transport.Recorder()
+            request.data.host = await self.loopback.resolve(request.host, request.port)
         except Exception as error:
             refuse(flow, error)
         if flow.metadata[ROLE] in ANSWERED_HERE:
@@ -119,55 +150,94 @@ class CookieAuth:
             flow.request.headers.pop("cookie", None)
 
     def request(self, flow: http.HTTPFlow) -> None:
-        """Answer what is not for the API, and settle what only the body tells."""
+        """Answer what is not for an upstream, and settle what only the body tells."""
         if not is_reverse(flow):
             return
         request = flow.request
-        request.trailers = None  # they could carry a Cookie field (RFC 9113, 8.1)
-        if request.raw_content and not {"content-length", "transfer-encoding"} & set(
-            request.headers
-        ):
-            # An HTTP/2 body needs no length. mitmproxy sends it to an HTTP/1 server as it is, which
-            # would read it as the next request (12.2.3, proxy/layers/http/_http1.py).
-            request.headers["Content-Length"] = str(len(request.raw_content))
         try:
             role = flow.metadata[ROLE]
             if role == "logout":
                 flow.response = self._logout_answer(flow)
+            elif role == "preflight":
+                flow.response = guard.preflight_answer(request)
+                guard.answer_cors(flow.response, flow.metadata[CORS], varies=True)
             elif role == "login":
                 self._keep_token_from_login(flow)
+            request.trailers = None  # they could carry a Cookie field (RFC 9113, 8.1)
+            framing = {"content-length", "transfer-encoding"}
+            if request.raw_content and framing.isdisjoint(request.headers):
+                # An HTTP/2 body needs no length. mitmproxy sends it to an HTTP/1 server as it is,
+                # which reads it as the next request (12.2.3, proxy/layers/http/_http1.py).
+                request.headers["Content-Length"] = str(len(request.raw_content))
+            transport.record(request)
         except Exception as error:
             refuse(flow, error)
         answer_if_refused(flow)
 
-    def _translate_request(self, flow: http.HTTPFlow) -> None:
+    def _route(self, flow: http.HTTPFlow) -> None:
+        """Send the request where it belongs, or mark it as answered here."""
         settings = self._require_settings()
         request = flow.request
-        if flow.is_replay == "request" and ROLE in flow.metadata:
-            request.headers.pop("cookie", None)
-            return  # translated when it was recorded
+        if flow.is_replay == "request":
+            # Recorded without this addon: nobody else's page has sent it, and Host is the API's.
+            own, trusted = Origin.of(request.scheme, request.host, request.port), True
+        else:
+            own = guard.own_origin(
+                request, tls=flow.client_conn.tls, allowed_hosts=settings.allowed_hosts
+            )
+            trusted = guard.is_trusted(request.headers, own, settings.allowed_origins)
         api_target = route.strip_prefix(request.path, settings.prefix)
-        if api_target is None:
+        if api_target is not None:
+            upstream = Origin.of(request.scheme, request.host, request.port)
+            self._route_to_api(flow, api_target, trusted=trusted)
+        elif settings.frontend:
+            upstream = settings.frontend
+            flow.metadata[ROLE] = "frontend"
+            request.scheme = upstream.scheme
+            request.data.host = upstream.host.strip("[]")
+            request.data.port = upstream.port
+        else:
             raise Refused("outside_prefix", f"The API is served under {settings.prefix} only.")
+        if trusted:
+            guard.name_upstream(request.headers, own, upstream)
+        request.host_header = upstream.authority
         if not (request.is_http2 or request.is_http3):
             # An absolute-form target (RFC 9112, 3.2.2) would go upstream with any host in it.
             request.authority = ""
+
+    def _route_to_api(self, flow: http.HTTPFlow, api_target: str, *, trusted: bool) -> None:
+        settings = self._require_settings()
+        request = flow.request
         request.path = route.upstream_target(api_target, settings.base_path)
         path = route.normalise(request.path)
-        if path == settings.logout_path:
+        is_logout, is_login = path == settings.logout_path, path in settings.login_paths
+        if origin := guard.allowed_origin(request.headers, settings.allowed_origins):
+            flow.metadata[CORS] = origin
+            if guard.is_preflight(request):
+                flow.metadata[ROLE] = "preflight"
+                return
+        acts = request.method not in guard.SAFE_METHODS or "upgrade" in request.headers
+        # A login by GET sets the cookie: a foreign page could log its visitor in as another.
+        changes_session = is_logout or (is_login and request.method == "GET")
+        if not trusted and (acts or changes_session):
+            raise Refused(
+                "cross_origin",
+                "A page of another origin may not do this. If it is yours:"
+                " --set cookie_auth_allowed_origins=<its origin>",
+            )
+        if is_logout:
             flow.metadata[ROLE] = "logout"
             return
-        if path not in settings.login_paths:
-            flow.metadata[ROLE] = "api"
-            credentials.translate(request.headers, settings, inject=True)
+        flow.metadata[ROLE] = "login" if is_login else "api"
+        if not is_login:
+            credentials.translate(request.headers, settings, inject=trusted, forward=trusted)
             return
-        flow.metadata[ROLE] = "login"
         # Other GraphQL operations need the token, and the body is not here yet: request() decides.
         may_be_graphql = "json" in request.headers.get("content-type", "").lower()
         # A bad cookie must not keep its user from logging in; the headers are clean all the same.
         with contextlib.suppress(Refused):
             flow.metadata[INJECTED] = credentials.translate(
-                request.headers, settings, inject=may_be_graphql
+                request.headers, settings, inject=trusted and may_be_graphql, forward=trusted
             )
 
     def _keep_token_from_login(self, flow: http.HTTPFlow) -> None:
@@ -184,11 +254,13 @@ class CookieAuth:
     def _logout_answer(self, flow: http.HTTPFlow) -> http.Response:
         settings = self._require_settings()
         attributes = settings.cookie_attributes(tls=flow.client_conn.tls)
-        return answers.logged_out(
+        response = answers.logged_out(
             flow.request,
             settings.logout_redirect,
             auth_cookie.expire_cookie(settings.cookie, attributes),
         )
+        guard.answer_cors(response, flow.metadata.get(CORS), varies=bool(settings.allowed_origins))
+        return response
 
     # Responses
 
@@ -199,22 +271,46 @@ class CookieAuth:
         response = flow.response
         assert response
         try:
-            settings = self._require_settings()
-            credentials.drop_api_cookies(
-                response.headers, keep=settings.cookie if flow.is_replay == "response" else None
-            )
-            if flow.metadata[ROLE] == "login":
-                response.stream = False
+            self._translate_response_headers(flow, response)
         except Exception as error:
             refuse(flow, error)
             response.stream = False
 
+    def _translate_response_headers(self, flow: http.HTTPFlow, response: http.Response) -> None:
+        settings = self._require_settings()
+        role = flow.metadata[ROLE]
+        upstream = Origin.parse(f"{flow.request.scheme}://{flow.request.host_header}")
+        if role == "frontend":
+            route.rewrite_references(response.headers, upstream, "", "")
+        else:
+            credentials.translate_set_cookies(
+                response.headers,
+                settings,
+                tls=flow.client_conn.tls,
+                replayed=flow.is_replay == "response",
+            )
+            guard.answer_cors(
+                response, flow.metadata.get(CORS), varies=bool(settings.allowed_origins)
+            )
+            route.rewrite_references(
+                response.headers, upstream, settings.prefix, settings.base_path
+            )
+        if role == "login":
+            response.stream = False
+        elif transport.response_streams(response):
+            response.stream = transport.Recorder()
+
     def response(self, flow: http.HTTPFlow) -> None:
         if not is_reverse(flow):
             return
+        response = flow.response
+        assert response
         try:
             if flow.metadata[ROLE] == "login":
                 self._translate_login_answer(flow)
+            transport.record(response)
+            if not flow.request.is_http2:
+                response.trailers = None  # mitmproxy cannot send them (its issue 2474)
         except Exception as error:
             refuse(flow, error)
         answer_if_refused(flow)
@@ -236,6 +332,31 @@ class CookieAuth:
         login.replace_body(response, captured)
         response.headers.add("Set-Cookie", cookie)
 
+    # Upstream connections
+
+    def server_connect(self, data: ServerConnectionHookData) -> None:
+        """Name the upstream in TLS; mitmproxy may name the host that the browser asked for."""
+        if isinstance(data.client.proxy_mode, ReverseMode) and data.server.address:
+            data.server.sni = self.loopback.name_of(*data.server.address)
+
+    def server_connect_error(self, data: ServerConnectionHookData) -> None:
+        if data.server.address:
+            self.loopback.forget(data.server.address[1])
+
+    def _answer_failure(self, flow: http.HTTPFlow, reason: str) -> http.Response | None:
+        """What the browser gets when the flow's upstream has failed; see `upstream.failures`."""
+        if not is_reverse(flow) or ROLE not in flow.metadata:
+            return None
+        upstream = f"{flow.request.scheme}://{flow.request.host_header}"
+        if flow.metadata[ROLE] == "frontend" and answers.is_navigation(flow.request.headers):
+            return answers.frontend_down(upstream, reason)
+        if reason == failures.TOO_LONG:
+            error = Refused("login_unreadable", f"The API's answer to this login: {reason}.")
+        else:
+            error = Refused("upstream_unreachable", f"No answer from {upstream}: {reason}.")
+        refuse(flow, error)
+        return refusal_answer(flow)
+
     def _require_settings(self) -> Settings:
         if self.settings is None:
             raise Refused(
@@ -252,12 +373,9 @@ def refuse_foreign_options() -> None:
             ctx.options.stream_large_bodies,
             "unset: it streams answers to the browser before their token can be taken out",
         )
-    if ctx.options.connection_strategy != "lazy":
-        raise InvalidOption(
-            "connection_strategy",
-            ctx.options.connection_strategy,
-            "lazy: otherwise no logout is answered while the API is down",
-        )
+    for name, (value, why) in OWN_VALUES.items():
+        if getattr(ctx.options, name) != value:
+            raise InvalidOption(name, getattr(ctx.options, name), f"{value}: {why}")
 
 
 def refuse(flow: http.HTTPFlow, error: Exception) -> None:
@@ -277,8 +395,21 @@ def refuse(flow: http.HTTPFlow, error: Exception) -> None:
 
 def answer_if_refused(flow: http.HTTPFlow) -> None:
     if flow.metadata[ROLE] == "refused":
-        code, message = flow.metadata[REFUSAL]
-        flow.response = answers.refusal(flow.request.method, code, message)
+        flow.response = refusal_answer(flow)
+
+
+def refusal_answer(flow: http.HTTPFlow) -> http.Response:
+    code, message = flow.metadata[REFUSAL]
+    response = answers.refusal(flow.request.method, code, message)
+    origin = flow.metadata.get(CORS)
+    guard.answer_cors(response, origin, varies=origin is not None)
+    return response
+
+
+def longest_answer(flow: http.HTTPFlow) -> int | None:
+    """How many bytes of this flow's answer may be held back."""
+    is_login = is_reverse(flow) and flow.metadata.get(ROLE) == "login"
+    return transport.LONGEST_LOGIN if is_login else None
 
 
 addons = [CookieAuth()]

@@ -24,10 +24,11 @@ ProxyWith = Callable[..., Mitmdump]
 
 @pytest.fixture
 def own_addon(tmp_path: Path) -> Path:
-    """A copy of the script that a test may edit, beside the package as it is."""
+    """A copy of the script that a test may edit, beside the packages as they are."""
     folder = tmp_path / "addon"
     folder.mkdir()
-    (folder / "token_handler").symlink_to(ADDON.parent / "token_handler")
+    for package in ("token_handler", "upstream"):
+        (folder / package).symlink_to(ADDON.parent / package)
     return Path(shutil.copy(ADDON, folder))
 
 
@@ -164,7 +165,7 @@ def fail(*args, **kwargs):
         ("route", "normalise", "recurse(0)", "/me", False),
         ("auth_cookie", "expire_cookie", "raise KeyError('sekret')", "/logout", False),
         ("graphql", "is_other_operation", "raise ValueError('sekret')", "/login", False),
-        ("credentials", "drop_api_cookies", "raise ValueError('sekret')", "/me", True),
+        ("credentials", "translate_set_cookies", "raise ValueError('sekret')", "/me", True),
         ("login", "read_answer", "raise ValueError('sekret')", "/login", True),
         ("login", "read_answer", "recurse(0)", "/login", True),
         ("login", "replace_body", "raise TypeError('sekret')", "/login", True),

@@ -33,7 +33,7 @@ def test_cookie_parsing_never_raises_and_invents_no_value(fields: list[str]) -> 
 def test_any_bytes_in_a_cookie_header_are_translated_or_refused(raw: bytes) -> None:
     headers = http.Headers([(b"Cookie", b"auth-token=" + raw), (b"auth_token", b"x")])
     try:
-        credentials.translate(headers, SETTINGS, inject=True)
+        credentials.translate(headers, SETTINGS, inject=True, forward=True)
     except Refused as refused:
         assert refused.code == "bad_request"
         assert "auth-token" not in headers
@@ -56,7 +56,7 @@ def test_a_token_comes_back_byte_for_byte_or_is_refused(token: str) -> None:
     assert attributes == "Path=/; HttpOnly; SameSite=Lax"
     assert set(pair.removeprefix("auth-token=")) <= COOKIE_OCTETS
     headers = http.Headers(Cookie=f"a=b; {pair}; c=d")
-    assert credentials.translate(headers, SETTINGS, inject=True)
+    assert credentials.translate(headers, SETTINGS, inject=True, forward=True)
     assert dict(headers.fields) == {b"auth-token": token.encode()}
 
 

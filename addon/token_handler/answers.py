@@ -1,5 +1,6 @@
 """The answers that the proxy gives itself, and the exception that asks for one."""
 
+import html
 import json
 from collections.abc import Mapping
 
@@ -9,10 +10,13 @@ from werkzeug.http import parse_accept_header
 
 STATUS_OF = {
     "bad_request": 400,
+    "cross_origin": 403,
+    "host_not_allowed": 403,
     "outside_prefix": 404,
     "internal": 500,
     "login_unreadable": 502,
     "token_not_found": 502,
+    "upstream_unreachable": 502,
     "addon_not_loaded": 503,
 }
 """Every refusal that there is: its code in the JSON body, and its HTTP status."""
@@ -59,6 +63,33 @@ def without_body_for_head(method: str, response: http.Response) -> http.Response
 
 def refusal(method: str, code: str, message: str) -> http.Response:
     return json_answer(method, STATUS_OF[code], {"error": code, "message": message})
+
+
+def frontend_down(frontend: str, reason: str) -> http.Response:
+    """The page for a person whose front end does not answer; it reloads until it does."""
+    page = _FRONTEND_DOWN.format(frontend=html.escape(frontend), reason=html.escape(reason))
+    return http.Response.make(
+        502, page, {"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-store"}
+    )
+
+
+_FRONTEND_DOWN = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta http-equiv="refresh" content="2">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Waiting for the front end</title>
+<style>
+  :root {{ color-scheme: light dark }}
+  body {{ font: 1rem/1.6 system-ui, sans-serif; max-width: 40rem; margin: 4rem auto }}
+  code {{ font-family: ui-monospace, monospace }}
+</style>
+<h1>Waiting for the front end</h1>
+<p>cookie-auth cannot reach your dev server at <code>{frontend}</code>: {reason}.</p>
+<p>Start it in your front end's folder, for example with <code>npm run dev</code>, on that address
+(<code>cookie_auth_frontend</code>). This page tries again every two seconds.</p>
+</html>
+"""
 
 
 def logged_out(request: http.Request, redirect_to: str, expired_cookie: str) -> http.Response:

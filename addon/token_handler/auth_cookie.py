@@ -1,7 +1,7 @@
 """The token as a cookie, and back: reading Cookie fields strictly, writing Set-Cookie safely."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import quote, unquote_to_bytes
 
@@ -49,6 +49,21 @@ class HeaderFormat:
         return self.before + token + self.after
 
 
+@dataclass(frozen=True)
+class Forwarded:
+    """The cookies, beside ours, that pass between browser and API: some names, or all."""
+
+    names: frozenset[str]
+    own: str
+    """The auth cookie's name, which is never forwarded."""
+
+    def __contains__(self, name: str) -> bool:
+        return name != self.own and ("*" in self.names or name in self.names)
+
+    def __bool__(self) -> bool:
+        return bool(self.names)
+
+
 def cookie_values(fields: Iterable[str], name: str) -> set[str]:
     """The values, as they stand, of the cookies with this name in these Cookie fields.
 
@@ -56,9 +71,46 @@ def cookie_values(fields: Iterable[str], name: str) -> set[str]:
     application's open quote cannot swallow our cookie. HTTP/2 may send several fields (RFC 9113,
     8.2.3). An empty value is as good as no cookie.
     """
-    pairs = (pair.partition("=") for field in fields for pair in field.split(";"))
-    values = {value.strip(" \t") for found, _, value in pairs if found.strip(" \t") == name}
-    return values - {""}
+    return {value for found, value in _pairs(fields) if found == name and value}
+
+
+def forwarded_cookies(fields: Iterable[str], forwarded: Forwarded) -> str:
+    """The Cookie field value (empty for none) with those of the browser's cookies that pass."""
+    return "; ".join(f"{name}={value}" for name, value in _pairs(fields) if name in forwarded)
+
+
+def forwarded_set_cookie(
+    field: str, forwarded: Forwarded, *, tls: bool, to_browser: Callable[[str], str]
+) -> str | None:
+    """The API's Set-Cookie field as the browser gets it; None for a cookie that does not pass.
+
+    Domain goes, so that the cookie is the proxy's; `to_browser` translates Path. A browser on
+    plain HTTP would drop a Secure cookie, and SameSite=None needs Secure; they go as well there,
+    but for the prefixed names that must be Secure (RFC 6265bis, 4.1.3) and work on localhost.
+    """
+    pair, *attributes = field.split(";")
+    name = pair.partition("=")[0].strip()
+    if "=" not in pair or name not in forwarded:
+        return None
+    plain = not tls and not name.lower().startswith(("__host-", "__secure-"))
+    kept = [pair.strip()]
+    for attribute in attributes:
+        key, _, value = (part.strip() for part in attribute.partition("="))
+        key = key.lower()
+        insecure = plain and (key == "secure" or (key, value.lower()) == ("samesite", "none"))
+        if key == "path" and value.startswith("/"):
+            kept.append(f"Path={to_browser(value)}")
+        elif key and key != "domain" and not insecure:
+            kept.append(attribute.strip())
+    return "; ".join(kept)
+
+
+def _pairs(fields: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for field in fields:
+        for pair in field.split(";"):
+            name, separator, value = pair.partition("=")
+            if separator:
+                yield name.strip(" \t"), value.strip(" \t")
 
 
 def encode_token(token: str) -> str:

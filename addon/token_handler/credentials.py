@@ -3,22 +3,33 @@
 from mitmproxy import http
 
 from token_handler.answers import Refused
-from token_handler.auth_cookie import cookie_values, decode_token, encode_token, set_cookie
+from token_handler.auth_cookie import (
+    cookie_values,
+    decode_token,
+    encode_token,
+    forwarded_cookies,
+    forwarded_set_cookie,
+    set_cookie,
+)
 from token_handler.settings import Settings
 
 
-def translate(headers: http.Headers, settings: Settings, *, inject: bool) -> bool:
+def translate(headers: http.Headers, settings: Settings, *, inject: bool, forward: bool) -> bool:
     """Replace the browser's credentials by the API's, in place; return whether a token went in.
 
-    Every Cookie field goes. The token of the auth cookie becomes the configured header, unless
-    `inject` is false. A header that the browser itself sent under that name stays only without an
-    auth cookie, so that server-side code and replays work; its repetitions, and spellings that
-    differ in `_` and `-` (which CGI and WSGI servers take for the same), never do.
+    Every Cookie field goes; with `forward`, those cookies stay that the settings let through. The
+    token of the auth cookie becomes the configured header, unless `inject` is false. A header that
+    the browser itself sent under that name stays only without an auth cookie, so that server-side
+    code and replays work; its repetitions, and spellings that differ in `_` and `-` (which CGI and
+    WSGI servers take for the same), never do.
 
     Raises Refused for a cookie that does not say which token is meant; the headers are clean then.
     """
-    values = cookie_values(headers.get_all("cookie"), settings.cookie)
+    fields = headers.get_all("cookie")
+    values = cookie_values(fields, settings.cookie)
     headers.pop("cookie", None)
+    if forward and (cookies := forwarded_cookies(fields, settings.forwarded)):
+        headers["Cookie"] = cookies
     own_header = None if values else _first(headers, settings.header)
     remove_header_variants(headers, settings.header)
     if own_header is not None:
@@ -59,13 +70,25 @@ def issue_cookie(token: str, settings: Settings, *, tls: bool) -> str:
     raise Refused("login_unreadable", f"The token in the API's answer to this login {problem}.")
 
 
-def drop_api_cookies(headers: http.Headers, *, keep: str | None) -> None:
-    """Take every Set-Cookie field out but those that set the cookie named `keep`, in place."""
+def translate_set_cookies(
+    headers: http.Headers, settings: Settings, *, tls: bool, replayed: bool
+) -> None:
+    """Take the API's cookies out but for the forwarded ones, in place.
+
+    In an answer that mitmproxy replays from a file (`replayed`), the auth cookie is our own.
+    """
     fields = headers.get_all("set-cookie")
-    if fields:
-        headers.set_all(
-            "set-cookie", [field for field in fields if field.partition("=")[0].strip() == keep]
-        )
+    if not fields:
+        return
+    kept = []
+    for field in fields:
+        if replayed and field.partition("=")[0].strip() == settings.cookie:
+            kept.append(field)
+        elif passed := forwarded_set_cookie(
+            field, settings.forwarded, tls=tls, to_browser=settings.path_to_browser
+        ):
+            kept.append(passed)
+    headers.set_all("set-cookie", kept)
 
 
 def remove_header_variants(headers: http.Headers, name: str) -> None:

@@ -8,15 +8,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
-from token_handler.auth_cookie import CookieAttributes, HeaderFormat
+from token_handler.auth_cookie import CookieAttributes, Forwarded, HeaderFormat
+from token_handler.guard import Origin
 from token_handler.json_pointer import JsonPointer
-from token_handler.route import normalise
+from token_handler.route import normalise, strip_prefix
 
 T = TypeVar("T")
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 _PATH = re.compile(r"/[!-\"$->@-~]*")  # visible ASCII without ? and #
 _VISIBLE = re.compile(r"[!-~]+")
+_HOST_NAME = re.compile(r"\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _SECONDS = re.compile(r"[0-9]{1,8}")
 
 _MAX_AGE_LIMIT = 400 * 24 * 3600  # RFC 6265bis, 5.5: browsers cap a cookie's age at 400 days
@@ -104,6 +106,33 @@ OPTIONS = (
         "session",
         "Lifetime of the cookie: a number of seconds, or session (until the browser closes).",
     ),
+    Option(
+        "cookie_auth_frontend",
+        str,
+        "",
+        "URL of the front end's own dev server, which gets all that is outside the prefix,"
+        " e.g. http://localhost:5173.",
+    ),
+    Option(
+        "cookie_auth_forward_cookies",
+        Sequence[str],
+        [],
+        "Names of other cookies that pass between browser and API, e.g. XSRF-TOKEN; * for all.",
+    ),
+    Option(
+        "cookie_auth_allowed_origins",
+        Sequence[str],
+        [],
+        "Further origins whose pages may use the proxy, e.g. http://localhost:3000. They get CORS"
+        " answers with credentials.",
+    ),
+    Option(
+        "cookie_auth_allowed_hosts",
+        Sequence[str],
+        [],
+        "Further names under which the proxy may be addressed, beside localhost, *.localhost and"
+        " IP addresses; .example.test covers the subdomains.",
+    ),
 )
 
 
@@ -133,6 +162,10 @@ class Settings:
     same_site: str
     secure: str
     max_age: int | None
+    frontend: Origin | None
+    forwarded: Forwarded
+    allowed_origins: frozenset[Origin]
+    allowed_hosts: tuple[str, ...]
 
     @classmethod
     def parse(cls, values: Mapping[str, object]) -> "Settings":
@@ -158,6 +191,12 @@ class Settings:
                     " cookie that is not Secure",
                 )
             secure = "always"
+        prefix = read.text("cookie_auth_prefix", _path_or_empty)
+        frontend = read.text("cookie_auth_frontend", _origin_or_none)
+        if frontend and not prefix:
+            raise InvalidOption(
+                "cookie_auth_frontend", str(frontend), "used with cookie_auth_prefix, e.g. /api"
+            )
         return cls(
             cookie=cookie,
             header=read.text("cookie_auth_header", _header),
@@ -168,17 +207,30 @@ class Settings:
             == "redact",
             logout_path=normalise(base_path + logout),
             logout_redirect=read.text("cookie_auth_logout_redirect", _redirect),
-            prefix=read.text("cookie_auth_prefix", _path_or_empty),
+            prefix=prefix,
             base_path=base_path,
             same_site=same_site,
             secure=secure,
             max_age=read.text("cookie_auth_max_age", _max_age),
+            frontend=frontend,
+            forwarded=Forwarded(
+                frozenset(read.each("cookie_auth_forward_cookies", _token, or_none=True)), cookie
+            ),
+            allowed_origins=frozenset(
+                read.each("cookie_auth_allowed_origins", Origin.parse, or_none=True)
+            ),
+            allowed_hosts=tuple(read.each("cookie_auth_allowed_hosts", _host, or_none=True)),
         )
 
     def cookie_attributes(self, *, tls: bool) -> CookieAttributes:
         """The cookie's attributes on a browser connection with or without TLS."""
         secure = self.secure == "always" or (self.secure == "auto" and tls)
         return CookieAttributes(self.same_site, secure, self.max_age)
+
+    def path_to_browser(self, path: str) -> str:
+        """An upstream path as the browser knows it: base path off, prefix on."""
+        rest = strip_prefix(path, self.base_path)
+        return path if rest is None else self.prefix + rest or "/"
 
 
 class _Reader(NamedTuple):
@@ -189,9 +241,9 @@ class _Reader(NamedTuple):
     def text(self, name: str, parse: Callable[[str], T]) -> T:
         return self._parsed(name, self.values[name], parse)
 
-    def each(self, name: str, parse: Callable[[str], T]) -> list[T]:
+    def each(self, name: str, parse: Callable[[str], T], *, or_none: bool = False) -> list[T]:
         values = self.values[name]
-        if not isinstance(values, Sequence) or isinstance(values, str) or not values:
+        if not isinstance(values, Sequence) or isinstance(values, str) or not (values or or_none):
             raise InvalidOption(name, values, "a list with at least one value")
         return [self._parsed(name, value, parse) for value in values]
 
@@ -243,6 +295,16 @@ def _path(text: str) -> str:
 def _path_or_empty(text: str) -> str:
     """A path to put in front of another one; a slash at its end would be doubled, so it goes."""
     return _path(text).rstrip("/") if text else ""
+
+
+def _origin_or_none(text: str) -> Origin | None:
+    return Origin.parse(text.rstrip("/")) if text else None
+
+
+def _host(text: str) -> str:
+    if not _HOST_NAME.fullmatch(text):
+        raise ValueError("a host name without port, such as shop.test, or .test for all under it")
+    return text.lower()
 
 
 def _redirect(text: str) -> str:

@@ -1,0 +1,65 @@
+"""Which bodies stream through the proxy, and which are held back so that they can be looked at."""
+
+from mitmproxy import http
+
+STREAM_ABOVE = 1024 * 1024
+"""Bytes from which on a body streams, and up to which a streamed one is recorded."""
+
+LONGEST_LOGIN = 1024 * 1024
+"""Bytes of a login answer that are read at most."""
+
+
+def request_streams(request: http.Request) -> bool:
+    """Whether an upload goes on as it comes: a long one, or one that does not say how long it is.
+
+    An HTTP/2 request without Content-Length is held back all the same: mitmproxy would send it to
+    an HTTP/1 server with nothing to tell where it ends.
+    """
+    length = _length(request.headers)
+    if length is None:
+        return "transfer-encoding" in request.headers and not _is_json(request.headers)
+    return length > STREAM_ABOVE
+
+
+def response_streams(response: http.Response) -> bool:
+    """Whether a download goes on as it comes: events, attachments, long ones, endless ones."""
+    headers = response.headers
+    if headers.get("content-type", "").lower().startswith("text/event-stream"):
+        return True
+    if headers.get("content-disposition", "").lower().startswith("attachment"):
+        return True
+    length = _length(headers)
+    return not _is_json(headers) if length is None else length > STREAM_ABOVE
+
+
+class Recorder:
+    """Passes each chunk on at once, and keeps a copy of a body that stays short enough to show.
+
+    mitmproxy calls it as `Message.stream`: with each chunk, then with b"" at the end.
+    """
+
+    def __init__(self) -> None:
+        self.copy: bytearray | None = bytearray()
+
+    def __call__(self, chunk: bytes) -> bytes:
+        if self.copy is not None:
+            self.copy += chunk
+            if len(self.copy) > STREAM_ABOVE:
+                self.copy = None
+        return chunk
+
+
+def record(message: http.Message) -> None:
+    """Put the copy of a body that was streamed into the recorded message."""
+    if isinstance(message.stream, Recorder) and message.stream.copy is not None:
+        message.raw_content = bytes(message.stream.copy)
+
+
+def _length(headers: http.Headers) -> int | None:
+    text = headers.get("content-length", "")
+    return int(text) if text.isdecimal() and "transfer-encoding" not in headers else None
+
+
+def _is_json(headers: http.Headers) -> bool:
+    kind: str = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind == "application/json" or kind.endswith("+json")
