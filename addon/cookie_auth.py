@@ -159,8 +159,7 @@ class CookieAuth:
             if role == "logout":
                 flow.response = self._logout_answer(flow)
             elif role == "preflight":
-                flow.response = guard.preflight_answer(request)
-                guard.answer_cors(flow.response, flow.metadata[CORS], varies=True)
+                flow.response = guard.preflight_answer(request, flow.metadata[CORS])
             elif role == "login":
                 self._keep_token_from_login(flow)
             request.trailers = None  # they could carry a Cookie field (RFC 9113, 8.1)

@@ -9,11 +9,12 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,12 +101,18 @@ def read_message(connection: h11.Connection, sock: socket.socket) -> Message | N
 
 
 class Upstream:
-    """An API on a socket. `respond` says what it answers, as bytes on the wire."""
+    """An API on a socket. `respond` says what it answers, as bytes on the wire.
 
-    def __init__(self) -> None:
+    Where that is an iterator, each part is sent when it comes; after its end, or when the proxy
+    has gone, the connection is closed.
+    """
+
+    def __init__(self, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
+        self.tls = tls
         self.received: list[Message] = []
-        self.respond: Callable[[Message], bytes] = lambda request: answer("{}")
-        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.respond: Callable[[Message], bytes | Iterable[bytes]] = lambda request: answer("{}")
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.socket = socket.create_server((host, 0), family=family)
         self.port = self.socket.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -132,10 +139,17 @@ class Upstream:
 
     def _serve(self, sock: socket.socket) -> None:
         connection = h11.Connection(h11.SERVER)
-        with sock, contextlib.suppress(OSError, h11.RemoteProtocolError):
+        with contextlib.suppress(OSError, h11.RemoteProtocolError), sock:
+            if self.tls:
+                sock = self.tls.wrap_socket(sock, server_side=True)
             while request := read_message(connection, sock):
                 self.received.append(request)
-                sock.sendall(self.respond(request))
+                response = self.respond(request)
+                if not isinstance(response, bytes):
+                    for part in response:
+                        sock.sendall(part)
+                    break
+                sock.sendall(response)
                 # h11 did not see the answer, which may be malformed on purpose.
                 left = connection.trailing_data[0]
                 connection = h11.Connection(h11.SERVER)

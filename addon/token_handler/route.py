@@ -75,13 +75,16 @@ def to_browser(reference: str, upstream: Origin, prefix: str, base_path: str) ->
         return reference
     if match["authority"] is not None and not _is_same_host(match, upstream):
         return reference
-    target = match["target"] or "/"
+    target = match["target"]
     if match["authority"] is None and not target.startswith("/"):
         return reference
+    target = target or "/"
     rest = strip_prefix(target, base_path)
     if rest is None:  # outside what the proxy serves, so it must name its server
         return f"{upstream}{target}"
-    return prefix + rest if prefix else upstream_target(rest, "")
+    seen = prefix + rest if prefix else upstream_target(rest, "")
+    # A path that begins with two slashes would name another host.
+    return reference if seen.startswith(("//", "/\\")) else seen
 
 
 def rewrite_references(

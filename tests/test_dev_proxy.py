@@ -1,0 +1,312 @@
+"""What people expect of a dev proxy, each behaviour as public dev proxies' own suites prove it.
+
+Covered, by the name it has there (hpm: http-proxy-middleware `test/e2e`, httpxy: httpxy `test/`):
+
+- hpm "basic setup", "with query", httpxy "simple": `test_paths_and_queries_arrive_byte_for_byte`
+- hpm "custom header", "default response headers": `test_headers_pass_both_ways`
+- hpm "POST with JSON / urlencoded / multipart body": `test_bodies_arrive_as_they_were_sent`
+- hpm "response interceptor" (compressed, multi-byte): `test_compressed_and_multi_byte_answers_pass`
+- httpxy "204 / 304 without body", "HEAD": `test_answers_without_a_body_leave_the_connection_usable`
+- httpxy "multiple set-cookie": `test_several_cookies_pass_as_several_fields`
+- hpm "cookieDomainRewrite", "cookiePathRewrite": `test_a_forwarded_cookie_is_made_the_proxys`
+- httpxy "keep-alive", "pipelining": `test_requests_on_one_connection_are_not_mixed_up`
+- hpm "error: ECONNREFUSED", httpxy "proxy error": `tests/test_failing_upstream.py`
+- httpxy "client abort", "server abort": `test_closing_on_either_side_closes_the_other`
+- hpm, httpxy "websocket": `tests/test_streams.py`
+- httpxy "SSE": `tests/test_streams.py`
+- hpm "autoRewrite", "hostRewrite", httpxy "redirect": `test_references_to_the_api_lead_to_the_proxy`
+- hpm "changeOrigin": `test_the_destination_is_fixed` in `tests/test_laws.py`
+- hpm "pathRewrite": `test_the_prefix_is_taken_off_and_the_base_path_put_on`, same file
+"""
+
+import gzip
+import json
+from collections.abc import Callable
+
+import pytest
+from support import Client, Headers, Mitmdump, Upstream, answer
+from token_handler import route
+from token_handler.auth_cookie import Forwarded, forwarded_cookies, forwarded_set_cookie
+from token_handler.guard import Origin
+
+ProxyWith = Callable[..., Mitmdump]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/",
+        "/?",
+        "/a/b?x=1&x=2&y=",
+        "/a%20b/%2F/%C3%A9?q=%20+%26",
+        "/a//b/./c/../d",
+        "/~user/;v=1,2/(x)'*!@:$",
+        "/[1]/{2}/|^`?a[]=1&b={}|",
+        "/" + "long" * 4000,
+    ],
+)
+def test_paths_and_queries_arrive_byte_for_byte(
+    proxy: Client, upstream: Upstream, target: str
+) -> None:
+    assert proxy.get(target).status == 200
+    assert upstream.last.target == target
+
+
+def test_headers_pass_both_ways(proxy: Client, upstream: Upstream) -> None:
+    upstream.answers("{}", X_Api="yes", Server="api", Cache_Control="max-age=60")
+    got = proxy.get("/x", [("X-Mine", "a"), ("X-Mine", "b")], user_agent="me", accept_language="de")
+    assert upstream.last.all("x-mine") == ["a", "b"]
+    assert upstream.last.one("user-agent") == "me"
+    assert upstream.last.one("accept-language") == "de"
+    assert (got.one("x-api"), got.one("server")) == ("yes", "api")
+    assert got.one("cache-control") == "max-age=60"
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("application/json", '{"a": "é"}'.encode()),
+        ("application/x-www-form-urlencoded", b"a=1&b=%20"),
+        (
+            "multipart/form-data; boundary=x",
+            b"--x\r\nContent-Disposition: a\r\n\r\n\0\xff\r\n--x--",
+        ),
+        ("application/octet-stream", bytes(range(256)) * 100),
+        ("text/plain", b""),
+    ],
+)
+@pytest.mark.parametrize("chunked", [False, True])
+def test_bodies_arrive_as_they_were_sent(
+    proxy: Client, upstream: Upstream, kind: str, body: bytes, chunked: bool
+) -> None:
+    more = [("Transfer-Encoding", "chunked")] if chunked else []
+    got = proxy.post("/x", [("Content-Type", kind), *more], body)
+    assert got.status == 200
+    assert upstream.last.body == body
+    assert upstream.last.one("content-type") == kind
+
+
+def test_compressed_and_multi_byte_answers_pass(proxy: Client, upstream: Upstream) -> None:
+    body = gzip.compress("日本語 é 😀".encode())
+    upstream.answers(body, Content_Encoding="gzip", Content_Type="text/plain; charset=utf-8")
+    got = proxy.get("/x", accept_encoding="gzip")
+    assert got.body == body
+    assert got.one("content-encoding") == "gzip"
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "head"),
+    [
+        ("GET", 204, b"HTTP/1.1 204 No Content\r\n\r\n"),
+        ("GET", 304, b'HTTP/1.1 304 Not Modified\r\nETag: "1"\r\nContent-Length: 5\r\n\r\n'),
+        ("HEAD", 200, b"HTTP/1.1 200 OK\r\nContent-Length: 400000000\r\n\r\n"),
+        ("HEAD", 200, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+    ],
+)
+def test_answers_without_a_body_leave_the_connection_usable(
+    proxy: Client, upstream: Upstream, method: str, status: int, head: bytes
+) -> None:
+    upstream.respond = lambda request: answer("{}") if request.target == "/next" else head
+    got = proxy.raw(
+        f"{method} /x HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        "GET /next HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+    )
+    first, _, second = got.partition(b"\r\n\r\n")
+    assert first.startswith(b"HTTP/1.1 %d " % status)
+    assert second.startswith(b"HTTP/1.1 200 ")
+    assert second.endswith(b"\r\n\r\n{}")
+
+
+def test_requests_on_one_connection_are_not_mixed_up(proxy: Client, upstream: Upstream) -> None:
+    upstream.respond = lambda request: answer(f"[{request.target}:{request.one('auth-token')}]")
+    heads = "".join(
+        f"GET /{user} HTTP/1.1\r\nHost: localhost\r\nCookie: auth-token=t{user}\r\n\r\n"
+        for user in range(5)
+    )
+    last = "GET /anonymous HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    got = proxy.raw((heads + last).encode()).decode()
+    bodies = [part.partition("HTTP/1.1")[0] for part in got.split("\r\n\r\n")[1:]]
+    assert bodies == [f"[/{user}:t{user}]" for user in range(5)] + ["[/anonymous:None]"]
+
+
+API = Origin("https", "api.example.com", 443)
+
+
+@pytest.mark.parametrize(
+    ("reference", "prefix", "base_path", "seen"),
+    [
+        ("https://api.example.com/items/7?x#y", "", "", "/items/7?x#y"),
+        ("https://API.example.com:443/items", "/api", "", "/api/items"),
+        ("http://api.example.com/items", "/api", "", "/api/items"),
+        ("//api.example.com/items", "/api", "", "/api/items"),
+        ("https://api.example.com", "/api", "", "/api/"),
+        ("https://api.example.com?x", "/api", "", "/api?x"),
+        ("https://api.example.com/v1/items", "/api", "/v1", "/api/items"),
+        ("https://api.example.com/v1", "/api", "/v1", "/api"),
+        ("https://api.example.com/v1", "", "/v1", "/"),
+        ("https://api.example.com/v2/items", "/api", "/v1", "https://api.example.com/v2/items"),
+        ("/v1/items", "/api", "/v1", "/api/items"),
+        ("/v2/items", "/api", "/v1", "https://api.example.com/v2/items"),
+        ("/items", "", "", "/items"),
+        ("/items", "/api", "", "/api/items"),
+        ("items/7", "/api", "", "items/7"),
+        ("?page=2", "/api", "", "?page=2"),
+        ("", "/api", "", ""),
+        ("https://api.example.com:8443/items", "/api", "", "https://api.example.com:8443/items"),
+        ("https://api.example.com.evil.test/", "/api", "", "https://api.example.com.evil.test/"),
+        ("https://user@api.example.com/", "/api", "", "https://user@api.example.com/"),
+        ("https://other.example.com/x", "/api", "", "https://other.example.com/x"),
+        ("mailto:a@api.example.com", "/api", "", "mailto:a@api.example.com"),
+        ("https://[", "/api", "", "https://["),
+        ("https://api.example.com//evil.test", "", "", "https://api.example.com//evil.test"),
+        ("https://api.example.com/\\evil.test", "", "", "https://api.example.com/\\evil.test"),
+        ("/v1//evil.test", "", "/v1", "/v1//evil.test"),
+    ],
+)
+def test_references_to_the_api_lead_to_the_proxy(
+    reference: str, prefix: str, base_path: str, seen: str
+) -> None:
+    assert route.to_browser(reference, API, prefix, base_path) == seen
+
+
+def test_redirects_and_links_stay_with_the_proxy(proxy_with: ProxyWith, upstream: Upstream) -> None:
+    proxy = proxy_with("cookie_auth_prefix=/api", "cookie_auth_base_path=/v1").client
+    url = f"{upstream.url}/v1"
+    upstream.answers(
+        "",
+        status=201,
+        Location=f"{url}/items/7",
+        Content_Location=f"{url}/items/7",
+        Refresh=f"0; url={url}/items",
+        Link=f'<{url}/items?page=2>; rel="next", <https://other.test/>; rel="x"',
+    )
+    got = proxy.post("/api/items")
+    assert got.one("location") == got.one("content-location") == "/api/items/7"
+    assert got.one("refresh") == "0; url=/api/items"
+    assert got.one("link") == '</api/items?page=2>; rel="next", <https://other.test/>; rel="x"'
+
+
+# Forwarded cookies
+
+
+@pytest.mark.parametrize(
+    ("names", "fields", "forwarded"),
+    [
+        ([], ["a=1"], ""),
+        (["a"], ["a=1; b=2; auth-token=t"], "a=1"),
+        (["a", "b"], ["b=2; a=1", "a=3"], "b=2; a=1; a=3"),
+        (["*"], ["a=1; auth-token=t; b=x=y"], "a=1; b=x=y"),
+        (["auth-token"], ["auth-token=t"], ""),
+        (["A"], ["a=1"], ""),
+        (["a"], ['a="x; auth-token=t"'], 'a="x'),
+    ],
+)
+def test_only_named_cookies_go_to_the_api(
+    names: list[str], fields: list[str], forwarded: str
+) -> None:
+    assert forwarded_cookies(fields, Forwarded(frozenset(names), "auth-token")) == forwarded
+
+
+@pytest.mark.parametrize(
+    ("field", "tls", "seen"),
+    [
+        ("a=1; Path=/; HttpOnly", False, "a=1; Path=/; HttpOnly"),
+        ("a=1; Domain=example.com; Max-Age=5", False, "a=1; Max-Age=5"),
+        ("a=1; Secure; SameSite=None", False, "a=1"),
+        ("a=1; Secure; SameSite=None", True, "a=1; Secure; SameSite=None"),
+        ("a=1; secure;samesite=lax;; DOMAIN=x", False, "a=1; samesite=lax"),
+        ("a=1; Path=/v1/x", False, "a=1; Path=/api/x"),
+        ("a=1; Path=/other", False, "a=1; Path=/other"),
+        ("a=x=y; Expires=Thu, 01 Jan 1970 00:00:00 GMT", False,
+         "a=x=y; Expires=Thu, 01 Jan 1970 00:00:00 GMT"),
+        ("__Host-a=1; Secure; Path=/", False, "__Host-a=1; Secure; Path=/"),
+        ("b=1", False, None),
+        ("auth-token=1", False, None),
+        ("a", False, None),
+        ("", False, None),
+    ],
+)  # fmt: skip
+def test_a_forwarded_cookie_is_made_the_proxys(field: str, tls: bool, seen: str | None) -> None:
+    def to_browser(path: str) -> str:
+        return route.to_browser(path, API, "/api", "/v1") if path.startswith("/v1") else path
+
+    forwarded = Forwarded(frozenset(["a", "__Host-a", "auth-token"]), "auth-token")
+    assert forwarded_set_cookie(field, forwarded, tls=tls, to_browser=to_browser) == seen
+
+
+def test_several_cookies_pass_as_several_fields(proxy_with: ProxyWith, upstream: Upstream) -> None:
+    proxy = proxy_with(
+        "cookie_auth_forward_cookies=XSRF-TOKEN", "cookie_auth_forward_cookies=session"
+    ).client
+    cookies = ["XSRF-TOKEN=1; Secure; Path=/", "session=2; Domain=x.test", "tracker=3"]
+    cookies.append("auth-token=evil")
+    upstream.respond = lambda request: answer(
+        '{"authToken": "sekret"}',
+        headers=[("Set-Cookie", cookie) for cookie in [*cookies, "session=sekret"]],
+    )
+    got = proxy.get("/form", cookie="XSRF-TOKEN=1; session=2; tracker=3; auth-token=sekret")
+    assert got.all("set-cookie") == ["XSRF-TOKEN=1; Path=/", "session=2", "session=sekret"]
+    assert upstream.last.one("cookie") == "XSRF-TOKEN=1; session=2"
+    assert upstream.last.one("auth-token") == "sekret"
+    got = proxy.post("/login", cookie="XSRF-TOKEN=1")
+    assert upstream.last.one("cookie") == "XSRF-TOKEN=1"
+    assert got.all("set-cookie") == [
+        "XSRF-TOKEN=1; Path=/",
+        "session=2",
+        "auth-token=sekret; Path=/; HttpOnly; SameSite=Lax",
+    ]
+    # A foreign page's request carries none of its visitor's cookies.
+    proxy.get("/form", cookie="XSRF-TOKEN=1", sec_fetch_site="same-site")
+    assert upstream.last.one("cookie") is None
+
+
+# The front end
+
+
+@pytest.fixture
+def frontend() -> "Upstream":
+    return Upstream()
+
+
+def test_what_is_outside_the_prefix_is_the_front_ends_as_it_is(
+    proxy_with: ProxyWith, upstream: Upstream, frontend: Upstream
+) -> None:
+    proxy = proxy_with("cookie_auth_prefix=/api", f"cookie_auth_frontend={frontend.url}/").client
+    own = f"http://localhost:{proxy.port}"
+    frontend.respond = lambda request: answer(
+        "page",
+        status=302,
+        headers=[
+            ("Set-Cookie", "a=1; Secure; Domain=localhost"),
+            ("Set-Cookie", "b=2"),
+            ("Location", f"{frontend.url}/next?x"),
+        ],
+    )
+    cookies = 'auth-token=sekret; theme="dark'
+    headers: Headers = [("Cookie", cookies), ("Origin", own), ("Referer", f"{own}/x")]
+    got = proxy.post("/login?x=%20", headers, body="body")
+    assert frontend.last.start == ("POST", "/login?x=%20")
+    assert frontend.last.body == b"body"
+    assert frontend.last.one("cookie") == cookies
+    assert frontend.last.one("auth-token") is None
+    assert frontend.last.one("host") == f"127.0.0.1:{frontend.port}"
+    assert frontend.last.one("origin") == frontend.url
+    assert frontend.last.one("referer") == f"{frontend.url}/x"
+    assert got.all("set-cookie") == ["a=1; Secure; Domain=localhost", "b=2"]
+    assert got.one("location") == "/next?x"
+    assert got.body == b"page"
+    assert not upstream.received
+
+    upstream.answers('{"authToken": "sekret"}')
+    assert proxy.post("/api/login").body == b'{"loggedIn": true}'
+    assert upstream.last.one("host") == f"127.0.0.1:{upstream.port}"
+    assert proxy.post("/api/logout").body == b'{"loggedIn": false}'
+    assert proxy.raw(b"GET / HTTP/1.1\r\nHost: evil.test\r\n\r\n").startswith(b"HTTP/1.1 403")
+
+
+def test_json_that_passes_is_not_touched(proxy: Client, upstream: Upstream) -> None:
+    body = '{"b":1,  "a":[1.10,"\\u00e9"],\n"b":2}'
+    upstream.answers(body, Content_Type="application/json")
+    got = proxy.get("/x")
+    assert got.body.decode() == body
+    assert json.loads(got.body)["b"] == 2
