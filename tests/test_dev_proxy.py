@@ -14,7 +14,7 @@ Covered, by the name it has there (hpm: http-proxy-middleware `test/e2e`, httpxy
 - httpxy "client abort", "server abort": `test_closing_on_either_side_closes_the_other`
 - hpm, httpxy "websocket": `tests/test_streams.py`
 - httpxy "SSE": `tests/test_streams.py`
-- hpm "autoRewrite", "hostRewrite", httpxy "redirect": `test_references_to_the_api_lead_to_the_proxy`
+- hpm "autoRewrite", httpxy "redirect": `test_references_to_the_api_lead_to_the_proxy`
 - hpm "changeOrigin": `test_the_destination_is_fixed` in `tests/test_laws.py`
 - hpm "pathRewrite": `test_the_prefix_is_taken_off_and_the_base_path_put_on`, same file
 """

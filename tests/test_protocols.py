@@ -18,6 +18,7 @@ def request_over_http2(
     body: bytes = b"",
     trailers: Headers | None = None,
     authority: str = "localhost",
+    server_name: str = "localhost",
 ) -> Message:
     """One request on a TLS connection of its own, negotiated with ALPN as browsers do."""
     context = ssl.create_default_context()
@@ -26,7 +27,7 @@ def request_over_http2(
     context.set_alpn_protocols(["h2", "http/1.1"])
     with (
         socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
-        context.wrap_socket(plain, server_hostname="localhost") as sock,
+        context.wrap_socket(plain, server_hostname=server_name) as sock,
     ):
         assert sock.selected_alpn_protocol() == "h2"
         connection = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))

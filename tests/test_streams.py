@@ -10,6 +10,7 @@ from mitmproxy import http, io
 from support import Client, Message, Mitmdump, Upstream, answer, eventually, running
 from token_handler import transport
 from websockets.sync.client import connect
+from websockets.typing import Origin
 from websockets.sync.server import Server, ServerConnection, serve
 
 ProxyWith = Callable[..., Mitmdump]
@@ -260,7 +261,7 @@ def test_a_websocket_passes_both_ways_with_the_token(
         port = mitmdump.client.port
         with connect(
             f"ws://localhost:{port}/socket",
-            origin=f"http://localhost:{port}",  # type: ignore[arg-type]
+            origin=Origin(f"http://localhost:{port}"),
             additional_headers={"Cookie": "auth-token=sekret; a=b"},
             max_size=None,
         ) as client:
