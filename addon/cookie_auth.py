@@ -45,7 +45,7 @@ from token_handler.answers import Refused  # noqa: E402
 from token_handler.guard import Origin  # noqa: E402
 from token_handler.settings import OPTIONS, InvalidOption, Settings  # noqa: E402
 from token_handler.stand_in import StandIn, is_reverse  # noqa: E402
-from upstream import failures  # noqa: E402
+from upstream import gaps  # noqa: E402
 from upstream.loopback import Loopback  # noqa: E402
 
 logger = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class CookieAuth:
             for option in OPTIONS:
                 ctx.options.deferred.pop(option.name, None)
         ctx.options.update(**{name: value for name, (value, _) in OWN_VALUES.items()})
-        self.restore_failures = failures.install(self._answer_failure, longest_answer)
+        self.reopen_gaps = gaps.install(self._answer_failure, longest_answer)
 
     def configure(self, updated: set[str]) -> None:
         try:
@@ -122,7 +122,7 @@ class CookieAuth:
                 )
 
     def done(self) -> None:
-        self.restore_failures()
+        self.reopen_gaps()
         # When mitmproxy does not end, the script is being reloaded, and that may fail.
         reloading = self.is_running and not ctx.master.should_exit.is_set()
         if reloading and not ctx.master.addons.get(StandIn.name):
@@ -309,7 +309,7 @@ class CookieAuth:
                 self._translate_login_answer(flow)
             transport.record(response)
             if not flow.request.is_http2:
-                response.trailers = None  # mitmproxy cannot send them (its issue 2474)
+                response.trailers = None  # an HTTP/2 server's; mitmproxy cannot send them on
         except Exception as error:
             refuse(flow, error)
         answer_if_refused(flow)
@@ -343,13 +343,13 @@ class CookieAuth:
             self.loopback.forget(data.server.address[1])
 
     def _answer_failure(self, flow: http.HTTPFlow, reason: str) -> http.Response | None:
-        """What the browser gets when the flow's upstream has failed; see `upstream.failures`."""
+        """What the browser gets when the flow's upstream has failed; see `upstream.gaps`."""
         if not is_reverse(flow) or ROLE not in flow.metadata:
             return None
         upstream = f"{flow.request.scheme}://{flow.request.host_header}"
         if flow.metadata[ROLE] == "frontend" and answers.is_navigation(flow.request.headers):
             return answers.frontend_down(upstream, reason)
-        if reason == failures.TOO_LONG:
+        if reason == gaps.TOO_LONG:
             error = Refused("login_unreadable", f"The API's answer to this login: {reason}.")
         else:
             error = Refused("upstream_unreachable", f"No answer from {upstream}: {reason}.")

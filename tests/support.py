@@ -107,12 +107,14 @@ class Upstream:
     has gone, the connection is closed.
     """
 
-    def __init__(self, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.tls = tls
         self.received: list[Message] = []
         self.respond: Callable[[Message], bytes | Iterable[bytes]] = lambda request: answer("{}")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self.socket = socket.create_server((host, 0), family=family)
+        self.socket = socket.create_server((host, port), family=family)
         self.port = self.socket.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 

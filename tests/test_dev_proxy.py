@@ -2,21 +2,41 @@
 
 Covered, by the name it has there (hpm: http-proxy-middleware `test/e2e`, httpxy: httpxy `test/`):
 
-- hpm "basic setup", "with query", httpxy "simple": `test_paths_and_queries_arrive_byte_for_byte`
-- hpm "custom header", "default response headers": `test_headers_pass_both_ways`
-- hpm "POST with JSON / urlencoded / multipart body": `test_bodies_arrive_as_they_were_sent`
-- hpm "response interceptor" (compressed, multi-byte): `test_compressed_and_multi_byte_answers_pass`
-- httpxy "204 / 304 without body", "HEAD": `test_answers_without_a_body_leave_the_connection_usable`
-- httpxy "multiple set-cookie": `test_several_cookies_pass_as_several_fields`
-- hpm "cookieDomainRewrite", "cookiePathRewrite": `test_a_forwarded_cookie_is_made_the_proxys`
-- httpxy "keep-alive", "pipelining": `test_requests_on_one_connection_are_not_mixed_up`
-- hpm "error: ECONNREFUSED", httpxy "proxy error": `tests/test_failing_upstream.py`
-- httpxy "client abort", "server abort": `test_closing_on_either_side_closes_the_other`
-- hpm, httpxy "websocket": `tests/test_streams.py`
-- httpxy "SSE": `tests/test_streams.py`
-- hpm "autoRewrite", httpxy "redirect": `test_references_to_the_api_lead_to_the_proxy`
-- hpm "changeOrigin": `test_the_destination_is_fixed` in `tests/test_laws.py`
-- hpm "pathRewrite": `test_the_prefix_is_taken_off_and_the_base_path_put_on`, same file
+- hpm "should have proxied the uri-path and uri-query, but not the uri-hash", httpxy "should avoid
+  normalize url", "preserves query string": `test_paths_and_queries_arrive_byte_for_byte`
+- hpm "should send request header", httpxy "forwards custom headers":
+  `test_headers_pass_both_ways`
+- hpm "should proxy request body from form", "… from json", "should proxy QUERY request body",
+  httpxy "should deliver the full POST body to the target server":
+  `test_bodies_arrive_as_they_were_sent`
+- hpm "should support double bytes characters", "… gzipped response":
+  `test_compressed_and_multi_byte_answers_pass`
+- hpm "should preserve 204 and not fail on empty gzip body", "should preserve 304 …", httpxy
+  "handles 204 no content": `test_answers_without_a_body_leave_the_connection_usable`
+- hpm "should rewrite body without trailer/content-length conflict": `test_trailers_are_discarded`
+  in `tests/test_failing_upstream.py`
+- httpxy "should pass all set-cookie headers to client", "preserves multiple cookie values":
+  `test_several_cookies_pass_as_several_fields`
+- hpm "should keep header mutation safe under keep-alive socket contention (#472)":
+  `test_requests_on_one_connection_are_not_mixed_up`
+- hpm "should handle errors when host is not reachable", "should handle ECONNRESET errors from the
+  target server", "should handle closed connections from the target server", "with unreachable
+  websocket target", httpxy "should close client socket if upstream is closed before upgrade":
+  `tests/test_failing_upstream.py`
+- httpxy "should proxy sse", "should close downstream SSE stream when upstream aborts", "should
+  destroy upstream proxy request when client aborts": `tests/test_streams.py`
+- hpm "option.ws", httpxy "should proxy the websockets stream", "should forward continuation frames
+  with big payload", "should not crash when client socket errors before upstream upgrade":
+  `tests/test_streams.py`
+- hpm "should proxy to ipv6 target": `test_localhost_is_wherever_the_server_listens` in
+  `tests/test_failing_upstream.py`
+- hpm "E2E http2 to http1", httpxy "fetch proxy server over http2": `tests/test_protocols.py`
+- hpm "should have removed path", "should proxy to target with the baseUrl", httpxy "joins addr base
+  path with request subpath": `test_the_prefix_is_taken_off_and_the_base_path_put_on` in
+  `tests/test_laws.py`
+- httpxy "rewrites Host header to target address", "should not throw on empty http host header":
+  `tests/test_origin.py`
+- httpxy "should change/preserve" the redirect host: `test_references_to_the_api_lead_to_the_proxy`
 """
 
 import gzip
@@ -76,11 +96,12 @@ def test_headers_pass_both_ways(proxy: Client, upstream: Upstream) -> None:
     ],
 )
 @pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("method", ["POST", "QUERY", "DELETE"])
 def test_bodies_arrive_as_they_were_sent(
-    proxy: Client, upstream: Upstream, kind: str, body: bytes, chunked: bool
+    proxy: Client, upstream: Upstream, method: str, kind: str, body: bytes, chunked: bool
 ) -> None:
     more = [("Transfer-Encoding", "chunked")] if chunked else []
-    got = proxy.post("/x", [("Content-Type", kind), *more], body)
+    got = proxy.request(method, "/x", [("Content-Type", kind), *more], body)
     assert got.status == 200
     assert upstream.last.body == body
     assert upstream.last.one("content-type") == kind
@@ -98,6 +119,7 @@ def test_compressed_and_multi_byte_answers_pass(proxy: Client, upstream: Upstrea
     ("method", "status", "head"),
     [
         ("GET", 204, b"HTTP/1.1 204 No Content\r\n\r\n"),
+        ("GET", 204, b"HTTP/1.1 204 No Content\r\nContent-Encoding: gzip\r\n\r\n"),
         ("GET", 304, b'HTTP/1.1 304 Not Modified\r\nETag: "1"\r\nContent-Length: 5\r\n\r\n'),
         ("HEAD", 200, b"HTTP/1.1 200 OK\r\nContent-Length: 400000000\r\n\r\n"),
         ("HEAD", 200, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),

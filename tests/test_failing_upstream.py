@@ -1,4 +1,4 @@
-"""Upstreams that are down, break off, or cannot be trusted: an answer that says so, never silence."""
+"""Upstreams that are down, break off or cannot be trusted: an answer that says so, no silence."""
 
 import json
 import ssl
@@ -9,7 +9,7 @@ import pytest
 import trustme
 from support import Client, Message, Mitmdump, Upstream, answer, free_port, running
 from test_protocols import request_over_http2
-from upstream.failures import describe
+from upstream.gaps import describe
 
 ProxyWith = Callable[..., Mitmdump]
 
@@ -31,7 +31,7 @@ def broken(*parts: bytes) -> Callable[[Message], Iterator[bytes]]:
 @pytest.mark.parametrize(
     ("message", "reason"),
     [
-        ("[Errno 111] Connect call failed ('127.0.0.1', 1)", "Connect call failed ('127.0.0.1', 1)"),
+        ("[Errno 111] Connect call failed ('::1', 1)", "Connect call failed ('::1', 1)"),
         ("[Errno -2] Name or service not known", "Name or service not known"),
         ("Certificate verify failed: self-signed certificate",
          "Certificate verify failed: self-signed certificate"),
@@ -183,7 +183,7 @@ def test_plain_http_on_a_tls_address_is_a_tls_failure(upstream: Upstream, confdi
         assert_unreachable(mitmdump.client.get("/me"), url)
 
 
-def test_interim_answers_and_expectations(proxy: Client, upstream: Upstream) -> None:
+def test_an_expectation_is_met(proxy: Client, upstream: Upstream) -> None:
     head = b"POST /x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 2\r\n"
     got = proxy.raw(head + b"Expect: 100-continue\r\n\r\nok")
     assert got.startswith(b"HTTP/1.1 100 ")
@@ -191,9 +191,21 @@ def test_interim_answers_and_expectations(proxy: Client, upstream: Upstream) -> 
     assert upstream.last.body == b"ok"
 
 
-def test_trailers_of_an_answer_do_not_hang(proxy: Client, upstream: Upstream) -> None:
-    upstream.respond = lambda request: answer(
-        b"2\r\n{}\r\n0\r\nX-Trailer: sekret\r\n\r\n", headers=[("Transfer-Encoding", "chunked")]
-    )
-    got = proxy.get("/x")
-    assert (got.status, got.body) == (200, b"{}")
+@pytest.mark.parametrize("interim", [b"100 Continue", b"103 Early Hints"])
+def test_an_interim_answer_is_not_the_answer(
+    proxy: Client, upstream: Upstream, interim: bytes
+) -> None:
+    upstream.respond = lambda request: b"HTTP/1.1 %s\r\n\r\n%s" % (interim, answer('{"a": 1}'))
+    got = proxy.raw(b"GET /x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    assert got.endswith(b'{"a": 1}')
+
+
+def test_trailers_are_discarded(proxy: Client, upstream: Upstream) -> None:
+    body = b"2\r\n{}\r\n0\r\nX-Trailer: sekret\r\nCookie: a=b\r\n\r\n"
+    upstream.respond = lambda request: answer(body, headers=[("Transfer-Encoding", "chunked")])
+    head = b"POST /x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
+    got = proxy.raw(head + b"Connection: close\r\n\r\n" + body)
+    assert got.startswith(b"HTTP/1.1 200")
+    assert got.endswith(b"2\r\n{}\r\n0\r\n\r\n")
+    assert upstream.last.body == b"{}"
+    assert b"sekret" not in got

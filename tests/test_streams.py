@@ -10,8 +10,8 @@ from mitmproxy import http, io
 from support import Client, Message, Mitmdump, Upstream, answer, eventually, running
 from token_handler import transport
 from websockets.sync.client import connect
-from websockets.typing import Origin
 from websockets.sync.server import Server, ServerConnection, serve
+from websockets.typing import Origin
 
 ProxyWith = Callable[..., Mitmdump]
 

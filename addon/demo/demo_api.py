@@ -4,13 +4,16 @@ They are served from mitmproxy's own event loop, so that the demo is one process
 cookie-auth treats the API like any other: it listens where `--mode reverse:` points.
 """
 
+import asyncio
+import contextlib
+import itertools
 import json
 import secrets
 from pathlib import Path
 
 from mitmproxy import ctx
 from mitmproxy.proxy.mode_specs import ProxyMode, ReverseMode
-from tornado import httpserver, web
+from tornado import httpserver, iostream, web, websocket
 
 USER = "admin@example.com"
 PAGE = Path(__file__).with_name("index.html")
@@ -52,6 +55,34 @@ class Me(web.RequestHandler):
             self.write({"email": USER})
 
 
+class Events(web.RequestHandler):
+    """Server-sent events, one a second, for whoever is logged in."""
+
+    async def get(self) -> None:
+        if self.request.headers.get("auth-token") not in self.settings["tokens"]:
+            self.set_status(401)
+            return
+        self.set_header("Content-Type", "text/event-stream")
+        self.set_header("Cache-Control", "no-cache")
+        with contextlib.suppress(iostream.StreamClosedError):
+            for number in itertools.count(1):
+                self.write(f"data: {number}\n\n")
+                await self.flush()
+                await asyncio.sleep(1)
+
+
+class Echo(websocket.WebSocketHandler):
+    """Says back what it hears, to whoever is logged in."""
+
+    def prepare(self) -> None:
+        if self.request.headers.get("auth-token") not in self.settings["tokens"]:
+            self.set_status(401)
+            self.finish()
+
+    async def on_message(self, message: str | bytes) -> None:
+        await self.write_message(message, binary=isinstance(message, bytes))
+
+
 class Headers(web.RequestHandler):
     """What arrived here; of the token, only its length."""
 
@@ -63,9 +94,15 @@ class Headers(web.RequestHandler):
 
 
 def make_app() -> web.Application:
-    return web.Application(
-        [("/", Page), ("/login", Login), ("/me", Me), ("/headers", Headers)], tokens=set()
-    )
+    handlers = {
+        "/": Page,
+        "/login": Login,
+        "/me": Me,
+        "/headers": Headers,
+        "/events": Events,
+        "/echo": Echo,
+    }
+    return web.Application(list(handlers.items()), tokens=set())
 
 
 class DemoApi:

@@ -1,10 +1,18 @@
-"""Our own answers where mitmproxy has none: an upstream that fails, a login answer without end.
+"""What mitmproxy's HTTP layer lacks, put in its place.
 
-mitmproxy reports such a failure to the browser as a page of its own, and an addon cannot change
-that: a response set in its `error()` hook is ignored. And it holds back a whole answer before the
-`response()` hook, however long. Both are decided in `HttpStream` (mitmproxy
-`proxy/layers/http/__init__.py`, alike in 11.0.2 and 12.2.3), two methods of which are wrapped
-here. A mitmproxy without these methods is left as it is.
+- It reports a failing upstream to the browser as a page of its own; a response that an addon sets
+  in `error()` is ignored. Here the addon answers.
+- It holds back a whole answer before the `response()` hook, however long. Here the addon says how
+  long that may be.
+- It raises on HTTP/1 trailers and leaves the client waiting (mitmproxy issue 2474). Here they are
+  discarded, as RFC 9110, 6.5.1 allows.
+
+- It takes an HTTP/1 interim answer (100, 103) for the final one (issue 2229), and writes the final
+  one to its log. Here interim answers are left out.
+
+For that, two methods of `HttpStream` (mitmproxy `proxy/layers/http/__init__.py`) and two functions
+of `_http1.py` are wrapped; they are alike in 11.0.2 and 12.2.3. A mitmproxy without them is left as
+it is.
 """
 
 import logging
@@ -12,9 +20,10 @@ import re
 from collections.abc import Callable, Generator
 from typing import Any
 
+import h11
 from mitmproxy import http
 from mitmproxy.connection import ConnectionState
-from mitmproxy.proxy.layers.http import HttpStream, SendHttp, _events
+from mitmproxy.proxy.layers.http import HttpStream, SendHttp, _events, _http1
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +35,8 @@ Limit = Callable[[http.HTTPFlow], int | None]
 
 TOO_LONG = "it is too long to be read"
 """The reason for a flow whose answer went over its limit."""
+
+_INTERIM_ANSWER = re.compile(rb"HTTP/1\.\d 1(?!01)\d\d[ \r\n]")  # 101 is a final one
 
 # What mitmproxy and the system say of a connection. Other messages may quote the answer.
 _ABOUT_THE_CONNECTION = re.compile(
@@ -45,11 +56,13 @@ def describe(message: str) -> str:
 def install(answer: Answer, limit: Limit) -> Callable[[], None]:
     """Have failures of upstream servers answered by `answer`. Returns what undoes it."""
     try:
-        originals = HttpStream.handle_protocol_error, HttpStream.check_body_size
+        handle_protocol_error = HttpStream.handle_protocol_error
+        check_body_size = HttpStream.check_body_size
+        make_body_reader = _http1.make_body_reader
+        read_headers = _http1.Http1Client.read_headers
     except AttributeError:
-        logger.warning("cookie-auth does not know this mitmproxy: upstream errors are its pages")
+        logger.warning("cookie-auth does not know this mitmproxy: failing upstreams get its pages")
         return lambda: None
-    handle_protocol_error, check_body_size = originals
 
     def handle(self: HttpStream, event: Any) -> Commands:
         """Send our answer in front of the error, as long as nothing was sent to the browser."""
@@ -94,13 +107,34 @@ def install(answer: Answer, limit: Limit) -> Callable[[], None]:
         self.client_state = self.server_state = self.state_errored
         return True
 
-    def uninstall() -> None:
-        setattr(HttpStream, "handle_protocol_error", handle_protocol_error)  # noqa: B010
-        setattr(HttpStream, "check_body_size", check_body_size)  # noqa: B010
+    def read_final_headers(self: _http1.Http1Client, event: Any) -> Commands:
+        while _INTERIM_ANSWER.match(bytes(self.buf)) and self.buf.maybe_extract_lines():
+            pass
+        return (yield from read_headers(self, event))
 
-    setattr(HttpStream, "handle_protocol_error", handle)  # noqa: B010
-    setattr(HttpStream, "check_body_size", check)  # noqa: B010
-    return uninstall
+    def put(handle: Any, check: Any, make_reader: Any, read: Any) -> None:
+        HttpStream.handle_protocol_error = handle  # type: ignore[method-assign]
+        HttpStream.check_body_size = check  # type: ignore[method-assign]
+        _http1.make_body_reader = make_reader
+        _http1.Http1Client.read_headers = read  # type: ignore[method-assign]
+
+    def make_reader(size: int | None) -> _WithoutTrailers:
+        return _WithoutTrailers(make_body_reader(size))
+
+    put(handle, check, make_reader, read_final_headers)
+    return lambda: put(handle_protocol_error, check_body_size, make_body_reader, read_headers)
+
+
+class _WithoutTrailers:
+    """Reads a body as another h11 reader does, and forgets the trailers at its end."""
+
+    def __init__(self, reader: Any) -> None:
+        self.reader = reader
+        self.read_eof = reader.read_eof
+
+    def __call__(self, data: Any) -> Any:
+        event = self.reader(data)
+        return h11.EndOfMessage() if isinstance(event, h11.EndOfMessage) else event
 
 
 def _send(stream: HttpStream, response: http.Response) -> Commands:
