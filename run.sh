@@ -10,6 +10,7 @@ usage() {
 usage: ./run.sh [--web] [mitmproxy options]        the demo: a small API and a page
        ./run.sh [--web] URL [mitmproxy options]    a proxy for the API at URL
        ./run.sh test [pytest arguments]            linters, type check, tests, coverage
+       ./run.sh bench                              first byte, speed and memory of long bodies
 
   --web         mitmweb instead of mitmdump, to look at the traffic in a browser
   API_URL=URL   the same as giving URL
@@ -190,6 +191,10 @@ case ${1:-} in
 test)
     shift
     run_tests "$@"
+    ;;
+bench)
+    install test
+    exec "$venv/bin/python" "$root/tests/benchmarks/bench.py"
     ;;
 http://* | https://*) proxy "$tool" "$@" ;;
 "" | -*) proxy "$tool" "${API_URL:-}" "$@" ;;
