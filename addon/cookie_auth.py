@@ -19,11 +19,13 @@ import importlib
 import logging
 import sys
 import traceback
+from collections.abc import Callable
 
 from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy.mode_specs import ProxyMode, ReverseMode
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
+from mitmproxy.utils import strutils
 
 # mitmproxy reloads this file when it is edited, but not what it imports (mitmproxy issue 4253).
 importlib.invalidate_caches()
@@ -72,6 +74,7 @@ class CookieAuth:
         self.settings: Settings | None = None
         self.is_running = False
         self.loopback = Loopback()
+        self.reopen_gaps: Callable[[], None] = lambda: None
 
     # Life cycle
 
@@ -86,7 +89,7 @@ class CookieAuth:
             for option in OPTIONS:
                 ctx.options.deferred.pop(option.name, None)
         ctx.options.update(**{name: value for name, (value, _) in OWN_VALUES.items()})
-        self.reopen_gaps = gaps.install(self._answer_failure, longest_answer)
+        self.reopen_gaps = gaps.install(self._answer_failure, most_held_back)
 
     def configure(self, updated: set[str]) -> None:
         try:
@@ -343,17 +346,22 @@ class CookieAuth:
             self.loopback.forget(data.server.address[1])
 
     def _answer_failure(self, flow: http.HTTPFlow, reason: str) -> http.Response | None:
-        """What the browser gets when the flow's upstream has failed; see `upstream.gaps`."""
-        if not is_reverse(flow) or ROLE not in flow.metadata:
+        """What the browser gets when the flow fails on its way; see `upstream.gaps`."""
+        role = flow.metadata.get(ROLE)
+        if not is_reverse(flow) or role is None:
             return None
-        upstream = f"{flow.request.scheme}://{flow.request.host_header}"
-        if flow.metadata[ROLE] == "frontend" and answers.is_navigation(flow.request.headers):
-            return answers.frontend_down(upstream, reason)
-        if reason == gaps.TOO_LONG:
-            error = Refused("login_unreadable", f"The API's answer to this login: {reason}.")
-        else:
-            error = Refused("upstream_unreachable", f"No answer from {upstream}: {reason}.")
-        refuse(flow, error)
+        try:
+            upstream = f"{flow.request.scheme}://{flow.request.host_header}"
+            if role == "logout":
+                return self._logout_answer(flow)
+            if role == "frontend" and answers.is_navigation(flow.request.headers):
+                return answers.frontend_down(upstream, reason)
+            if role == "login" and reason == gaps.TOO_LONG:
+                raise Refused("login_unreadable", f"The API's answer to this login: {reason}.")
+            if role != "refused":
+                raise Refused("upstream_unreachable", f"No answer from {upstream}: {reason}.")
+        except Exception as error:
+            refuse(flow, error)
         return refusal_answer(flow)
 
     def _require_settings(self) -> Settings:
@@ -388,7 +396,7 @@ def refuse(flow: http.HTTPFlow, error: Exception) -> None:
         cause = f" ({type(error).__name__} in {last.filename}, line {last.lineno})"
     flow.metadata[ROLE] = "refused"
     flow.metadata[REFUSAL] = [refused.code, refused.message]
-    path = flow.request.path.partition("?")[0]
+    path = strutils.escape_control_characters(flow.request.path.partition("?")[0])
     logger.warning("%s %s refused: %s%s", flow.request.method, path, refused, cause)
 
 
@@ -405,10 +413,12 @@ def refusal_answer(flow: http.HTTPFlow) -> http.Response:
     return response
 
 
-def longest_answer(flow: http.HTTPFlow) -> int | None:
-    """How many bytes of this flow's answer may be held back."""
-    is_login = is_reverse(flow) and flow.metadata.get(ROLE) == "login"
-    return transport.LONGEST_LOGIN if is_login else None
+def most_held_back(flow: http.HTTPFlow, is_request: bool) -> int | None:
+    """How many bytes of a body that cannot stream are held back; None for any number."""
+    if not is_reverse(flow):
+        return None
+    held_back = ANSWERED_HERE if is_request else ("login",)
+    return transport.MOST_HELD_BACK if flow.metadata.get(ROLE) in held_back else None
 
 
 addons = [CookieAuth()]

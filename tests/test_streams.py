@@ -229,6 +229,26 @@ def test_a_login_answer_that_is_too_long_is_refused_before_it_ends(
     assert closed.wait(10)
 
 
+@pytest.mark.parametrize(
+    ("target", "status", "body"),
+    [("/me", 403, b"cross_origin"), ("/logout", 200, b'{"loggedIn": false}')],
+)
+def test_a_long_body_of_a_request_that_is_answered_here_is_not_waited_for(
+    proxy: Client, upstream: Upstream, target: str, status: int, body: bytes
+) -> None:
+    site = "cross-site" if status == 403 else "same-origin"
+    head = (
+        f"POST {target} HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: {site}\r\n"
+        "Content-Length: 900000000\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as sock:
+        sock.sendall(head.encode() + b"x" * 1_100_000)
+        got = read_until(sock, b"}")
+    assert got.startswith(b"HTTP/1.1 %d " % status)
+    assert body in got
+    assert not upstream.received
+
+
 # WebSocket
 
 

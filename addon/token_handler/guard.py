@@ -43,8 +43,9 @@ class Origin:
 
     @classmethod
     def of(cls, scheme: str, host: str, port: int) -> "Origin":
-        """From the parts of an address; an IPv6 host may be without its brackets."""
-        return cls(scheme, f"[{host}]" if ":" in host else host.lower(), port)
+        """From the parts of an address; an IPv6 host without brackets, a name in any alphabet."""
+        name = f"[{host}]" if ":" in host else host.encode("idna").decode().lower()
+        return cls(scheme, name, port)
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.authority}"

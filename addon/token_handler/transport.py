@@ -5,8 +5,8 @@ from mitmproxy import http
 STREAM_ABOVE = 1024 * 1024
 """Bytes from which on a body streams, and up to which a streamed one is recorded."""
 
-LONGEST_LOGIN = 1024 * 1024
-"""Bytes of a login answer that are read at most."""
+MOST_HELD_BACK = 1024 * 1024
+"""Bytes of a login answer, and of the body of a request that is refused, that are read at most."""
 
 
 def request_streams(request: http.Request) -> bool:

@@ -2,8 +2,8 @@
 
 - It reports a failing upstream to the browser as a page of its own; a response that an addon sets
   in `error()` is ignored. Here the addon answers.
-- It holds back a whole answer before the `response()` hook, however long. Here the addon says how
-  long that may be.
+- It holds back a whole body before the `request()` and `response()` hooks, however long. Here the
+  addon says how long that may be.
 - It raises on HTTP/1 trailers and leaves the client waiting (mitmproxy issue 2474). Here they are
   discarded, as RFC 9110, 6.5.1 allows.
 
@@ -30,11 +30,11 @@ logger = logging.getLogger(__name__)
 Commands = Generator[Any, Any, Any]
 Answer = Callable[[http.HTTPFlow, str], http.Response | None]
 """Makes the answer to a failed flow, from the reason; None leaves it to mitmproxy."""
-Limit = Callable[[http.HTTPFlow], int | None]
-"""How many bytes of the flow's answer may be held back; None for any number."""
+Limit = Callable[[http.HTTPFlow, bool], int | None]
+"""How many bytes of a flow's request (True) or answer may be held back; None for any number."""
 
 TOO_LONG = "it is too long to be read"
-"""The reason for a flow whose answer went over its limit."""
+"""The reason for a flow whose request or answer went over its limit."""
 
 _INTERIM_ANSWER = re.compile(rb"HTTP/1\.\d 1(?!01)\d\d[ \r\n]")  # 101 is a final one
 
@@ -98,12 +98,15 @@ def install(answer: Answer, limit: Limit) -> Callable[[], None]:
             reply = yield command
 
     def check(self: HttpStream, request: bool) -> Commands:
-        """Fail an answer that goes over its limit, as mitmproxy's body_size_limit does."""
-        most = None if request else limit(self.flow)
-        if most is None or _size(self) <= most:
+        """Fail a body that goes over its limit, as mitmproxy's body_size_limit does."""
+        most = limit(self.flow, request)
+        size = len(self.request_body_buf) if request else _size_of_answer(self)
+        if most is None or size <= most:
             return (yield from check_body_size(self, request))
         yield from self.handle_protocol_error(_error(_events.ResponseProtocolError, self.stream_id))
-        yield SendHttp(_error(_events.RequestProtocolError, self.stream_id), self.context.server)
+        if not request:
+            error = _error(_events.RequestProtocolError, self.stream_id)
+            yield SendHttp(error, self.context.server)
         self.client_state = self.server_state = self.state_errored
         return True
 
@@ -144,7 +147,7 @@ def _send(stream: HttpStream, response: http.Response) -> Commands:
         yield SendHttp(_events.ResponseData(stream.stream_id, content), client)
 
 
-def _size(stream: HttpStream) -> int:
+def _size_of_answer(stream: HttpStream) -> int:
     """Bytes of the answer that are here, or that its Content-Length announces."""
     announced = (
         stream.flow.response.headers.get("content-length", "") if stream.flow.response else ""

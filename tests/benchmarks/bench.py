@@ -101,7 +101,7 @@ class Memory:
 
     @property
     def growth(self) -> float:
-        return (self.most - self.before) / MEGABYTE
+        return float(self.most - self.before) / MEGABYTE
 
 
 def download(mitmdump: Mitmdump, api: Api) -> Measured:
