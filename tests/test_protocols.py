@@ -1,12 +1,15 @@
 """The laws on HTTP/2, from a browser that speaks TLS with mitmproxy's certificate."""
 
+import contextlib
 import socket
 import ssl
+import threading
 from pathlib import Path
 
 import h2.config
 import h2.connection
 import h2.events
+import trustme
 from support import Headers, Message, Mitmdump, Upstream, running
 
 
@@ -85,3 +88,74 @@ def test_over_http2_the_laws_hold_and_the_cookie_is_secure(
         assert got.body == b'{"loggedIn": false}'
         got = request_over_http2(port, "HEAD", "/logout", cookies)
         assert (got.status, got.body) == (200, b"")
+
+
+class Http2Upstream:
+    """An API that speaks HTTP/2 over TLS only, and ends each answer with a trailer."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        context.set_alpn_protocols(["h2"])
+        self.context = context
+        self.received: list[Headers] = []
+        self.bodies: list[bytes] = []
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            plain, _ = self.socket.accept()
+            threading.Thread(target=self._serve, args=(plain,), daemon=True).start()
+
+    def _serve(self, plain: socket.socket) -> None:
+        config = h2.config.H2Configuration(client_side=False, header_encoding="utf-8")
+        connection = h2.connection.H2Connection(config)
+        connection.initiate_connection()
+        with contextlib.suppress(OSError), self.context.wrap_socket(plain, True) as sock:
+            while True:
+                sock.sendall(connection.data_to_send())
+                for event in connection.receive_data(sock.recv(65536)):
+                    if isinstance(event, h2.events.RequestReceived):
+                        self.received.append([(str(n), str(v)) for n, v in event.headers])
+                        self.bodies.append(b"")
+                    elif isinstance(event, h2.events.DataReceived):
+                        self.bodies[-1] += event.data
+                        connection.acknowledge_received_data(
+                            event.flow_controlled_length, event.stream_id
+                        )
+                    elif isinstance(event, h2.events.StreamEnded):
+                        self._answer(connection, event.stream_id)
+
+    def _answer(self, connection: h2.connection.H2Connection, stream: int) -> None:
+        connection.send_headers(stream, [(":status", "200"), ("set-cookie", "a=b")])
+        connection.send_data(stream, b'{"authToken": "sekret"}')
+        connection.send_headers(stream, [("x-trailer", "sekret")], end_stream=True)
+
+
+def test_http2_passes_from_end_to_end(confdir: Path) -> None:
+    """mitmproxy speaks HTTP/2 with a server when the browser speaks it with mitmproxy."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    ca_file = confdir / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca_file))
+    api = Http2Upstream(context)
+    options = ["--set", f"ssl_verify_upstream_trusted_ca={ca_file}"]
+    options += ["--set", "cookie_auth_cookie=__Host-t"]
+    url = f"https://localhost:{api.port}"
+    with running(Mitmdump(url, *options, confdir=confdir)) as mitmdump:
+        port = mitmdump.client.port
+        cookies = [("cookie", "a=b"), ("cookie", "__Host-t=sekret")]
+        got = request_over_http2(port, "POST", "/login", cookies, b"{}")
+        assert (got.status, got.body) == (200, b'{"loggedIn": true}')
+        assert got.one("set-cookie") == ("__Host-t=sekret; Path=/; HttpOnly; SameSite=Lax; Secure")
+        got = request_over_http2(port, "POST", "/me", cookies, b"body")
+        assert got.body == b'{"authToken": "sekret"}'
+        assert got.one("set-cookie") is None
+    login, me = map(dict, api.received)
+    assert login[":authority"] == me[":authority"] == f"localhost:{api.port}"
+    assert "cookie" not in login
+    assert "cookie" not in me
+    assert "auth-token" not in login
+    assert me["auth-token"] == "sekret"
+    assert api.bodies == [b"{}", b"body"]
