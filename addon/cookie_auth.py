@@ -25,6 +25,7 @@ from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy.mode_specs import ProxyMode, ReverseMode
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
+from mitmproxy.tls import TlsData
 from mitmproxy.utils import strutils
 
 # mitmproxy reloads this file when it is edited, but not what it imports (mitmproxy issue 4253).
@@ -342,8 +343,19 @@ class CookieAuth:
             data.server.sni = self.loopback.name_of(*data.server.address)
 
     def server_connect_error(self, data: ServerConnectionHookData) -> None:
-        if data.server.address:
+        """Let the next request try again.
+
+        mitmproxy keeps the error with the browser's connection, and on an HTTP/2 one, which stays
+        open, would answer every later request with it (12.2.3, `HttpLayer.get_connection`).
+        """
+        if isinstance(data.client.proxy_mode, ReverseMode) and data.server.address:
             self.loopback.forget(data.server.address[1])
+            data.server.error = None
+
+    def tls_failed_server(self, data: TlsData) -> None:
+        """As above."""
+        if isinstance(data.context.client.proxy_mode, ReverseMode):
+            data.conn.error = None
 
     def _answer_failure(self, flow: http.HTTPFlow, reason: str) -> http.Response | None:
         """What the browser gets when the flow fails on its way; see `upstream.gaps`."""

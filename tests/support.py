@@ -148,8 +148,11 @@ class Upstream:
                 self.received.append(request)
                 response = self.respond(request)
                 if not isinstance(response, bytes):
-                    for part in response:
-                        sock.sendall(part)
+                    try:
+                        for part in response:
+                            sock.sendall(part)
+                    finally:  # a generator learns that it has ended
+                        getattr(response, "close", lambda: None)()
                     break
                 sock.sendall(response)
                 # h11 did not see the answer, which may be malformed on purpose.

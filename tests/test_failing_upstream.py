@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trustme
 from support import Client, Message, Mitmdump, Upstream, answer, free_port, running
-from test_protocols import request_over_http2
+from test_protocols import Http2Browser, request_over_http2
 from upstream.gaps import describe
 
 ProxyWith = Callable[..., Mitmdump]
@@ -59,6 +59,18 @@ def test_an_api_that_is_down_is_named_and_may_come_back(confdir: Path) -> None:
         got = request_over_http2(client.port, "GET", "/me", [])
         assert_unreachable(got, "Connect call failed")
         assert "sekret" not in mitmdump.log
+
+
+def test_a_browser_that_stays_connected_reaches_an_api_that_comes_back(confdir: Path) -> None:
+    port = free_port()
+    with (
+        running(Mitmdump(f"http://127.0.0.1:{port}", confdir=confdir)) as mitmdump,
+        Http2Browser(mitmdump.client.port) as browser,
+    ):
+        assert browser.request("GET", "/me", []).status == 502
+        api = Upstream(port=port)
+        assert browser.request("GET", "/me", []).status == 200
+        api.close()
 
 
 def test_a_name_that_does_not_resolve_is_named(confdir: Path) -> None:

@@ -23,27 +23,51 @@ def request_over_http2(
     authority: str = "localhost",
     server_name: str = "localhost",
 ) -> Message:
-    """One request on a TLS connection of its own, negotiated with ALPN as browsers do."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    context.set_alpn_protocols(["h2", "http/1.1"])
-    with (
-        socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
-        context.wrap_socket(plain, server_hostname=server_name) as sock,
-    ):
-        assert sock.selected_alpn_protocol() == "h2"
-        connection = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
-        connection.initiate_connection()
+    """One request on a connection of its own."""
+    with Http2Browser(port, server_name) as browser:
+        return browser.request(method, target, headers, body, trailers, authority)
+
+
+class Http2Browser:
+    """A TLS connection on which HTTP/2 was negotiated with ALPN, as browsers do."""
+
+    def __init__(self, port: int, server_name: str = "localhost") -> None:
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        context.set_alpn_protocols(["h2", "http/1.1"])
+        plain = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self.socket = context.wrap_socket(plain, server_hostname=server_name)
+        assert self.socket.selected_alpn_protocol() == "h2"
+        config = h2.config.H2Configuration(header_encoding="utf-8")
+        self.connection = h2.connection.H2Connection(config)
+        self.connection.initiate_connection()
+
+    def __enter__(self) -> "Http2Browser":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def request(
+        self,
+        method: str,
+        target: str,
+        headers: Headers,
+        body: bytes = b"",
+        trailers: Headers | None = None,
+        authority: str = "localhost",
+    ) -> Message:
+        connection, stream = self.connection, self.connection.get_next_available_stream_id()
         pseudo = [(":method", method), (":scheme", "https"), (":path", target)]
-        connection.send_headers(1, [*pseudo, (":authority", authority), *headers])
-        connection.send_data(1, body, end_stream=trailers is None)
+        connection.send_headers(stream, [*pseudo, (":authority", authority), *headers])
+        connection.send_data(stream, body, end_stream=trailers is None)
         if trailers is not None:
-            connection.send_headers(1, trailers, end_stream=True)
+            connection.send_headers(stream, trailers, end_stream=True)
         got = Message((), [], b"")
         while True:
-            sock.sendall(connection.data_to_send())
-            for event in connection.receive_data(sock.recv(65536)):
+            self.socket.sendall(connection.data_to_send())
+            for event in connection.receive_data(self.socket.recv(65536)):
                 if isinstance(event, h2.events.ResponseReceived):
                     fields = [(str(name), str(value)) for name, value in event.headers]
                     got.start = (dict(fields)[":status"],)
