@@ -352,6 +352,9 @@ class CookieAuth:
             self.loopback.forget(data.server.address[1])
             data.server.error = None
 
+    def server_disconnected(self, data: ServerConnectionHookData) -> None:
+        gaps.close_abandoned(ctx.master.addons.get("proxyserver"), data)
+
     def tls_failed_server(self, data: TlsData) -> None:
         """As above."""
         if isinstance(data.context.client.proxy_mode, ReverseMode):

@@ -73,6 +73,22 @@ def test_a_browser_that_stays_connected_reaches_an_api_that_comes_back(confdir: 
         api.close()
 
 
+def test_a_failure_leaves_the_browsers_connection_usable(proxy: Client, upstream: Upstream) -> None:
+    upstream.respond = lambda request: iter(()) if request.target == "/broken" else answer("ok")
+    heads = [
+        f"{method} {target} HTTP/1.1\r\nHost: localhost\r\n{more}\r\n"
+        for method, target, more in [
+            ("GET", "/broken", ""),
+            ("HEAD", "/broken", ""),
+            ("GET", "/me", "Connection: close\r\n"),
+        ]
+    ]
+    got = proxy.raw("".join(heads).encode())
+    assert got.count(b"HTTP/1.1 502 ") == 2
+    assert got.count(b"upstream_unreachable") == 1  # the answer to HEAD has no body
+    assert got.endswith(b"\r\n\r\nok")
+
+
 def test_a_name_that_does_not_resolve_is_named(confdir: Path) -> None:
     with running(Mitmdump("http://no-such-host.invalid", confdir=confdir)) as mitmdump:
         assert_unreachable(mitmdump.client.get("/me"), "http://no-such-host.invalid")

@@ -24,6 +24,7 @@ import h11
 from mitmproxy import http
 from mitmproxy.connection import ConnectionState
 from mitmproxy.proxy.layers.http import HttpStream, SendHttp, _events, _http1
+from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 logger = logging.getLogger(__name__)
 
@@ -79,22 +80,24 @@ def install(answer: Answer, limit: Limit) -> Callable[[], None]:
             if response is not None:
                 event.message = reason  # it is logged as well
         if response is None:
-            return (yield from handle_protocol_error(self, event))
+            yield from handle_protocol_error(self, event)
+            return
         self.flow.response = response
+        # The error closes an HTTP/1 connection, as it must while the rest of a request may come.
+        is_http1 = not (self.flow.request.is_http2 or self.flow.request.is_http3)
+        must_close = is_http1 and self.client_state != self.state_done
         commands = handle_protocol_error(self, event)
         reply = None
         while True:
             try:
                 command = commands.send(reply)
-            except StopIteration as end:
-                return end.value
+            except StopIteration:
+                return
             if isinstance(command, SendHttp) and command.event is event:
                 yield from _send(self, response)
-                if self.flow.request.is_http2 or self.flow.request.is_http3:
-                    yield SendHttp(
-                        _events.ResponseEndOfMessage(self.stream_id), self.context.client
-                    )
-                    continue  # the stream has ended; over HTTP/1, the error closes the connection
+                if not must_close:
+                    end = _events.ResponseEndOfMessage(self.stream_id)
+                    command = SendHttp(end, self.context.client)
             reply = yield command
 
     def check(self: HttpStream, request: bool) -> Commands:
@@ -126,6 +129,19 @@ def install(answer: Answer, limit: Limit) -> Callable[[], None]:
 
     put(handle, check, make_reader, read_final_headers)
     return lambda: put(handle_protocol_error, check_body_size, make_body_reader, read_headers)
+
+
+def close_abandoned(proxyserver: Any, data: ServerConnectionHookData) -> None:
+    """Close the socket of a server connection that mitmproxy has let go of without closing it.
+
+    Version 12 does so when it closes a connection whose task waits to report more data, as with an
+    answer that is too long: the API would go on sending (12.2.3, `proxy/server.py`,
+    `handle_connection`). To be called from the `server_disconnected()` hook.
+    """
+    handler = proxyserver.connections.get(data.client.id)
+    left = handler.transports.get(data.server) if handler else None
+    if left and left.writer:
+        left.writer.close()
 
 
 class _WithoutTrailers:
