@@ -17,6 +17,7 @@ hook below ends in "translated" or "refused", whatever happens in between.
 import contextlib
 import importlib
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -36,7 +37,6 @@ for _name in list(sys.modules):
 
 from token_handler import (  # noqa: E402
     answers,
-    auth_cookie,
     credentials,
     graphql,
     guard,
@@ -46,6 +46,8 @@ from token_handler import (  # noqa: E402
 )
 from token_handler.answers import Refused  # noqa: E402
 from token_handler.guard import Origin  # noqa: E402
+from token_handler.jar import Jar  # noqa: E402
+from token_handler.json_pointer import JsonPointer  # noqa: E402
 from token_handler.settings import OPTIONS, InvalidOption, Settings  # noqa: E402
 from token_handler.stand_in import StandIn, is_reverse  # noqa: E402
 from upstream import gaps  # noqa: E402
@@ -55,10 +57,12 @@ logger = logging.getLogger(__name__)
 
 # What was decided about a flow, in its metadata, so that it survives a reload of this script and
 # a replay from a file. Never a secret: metadata is saved with the flow.
-ROLE = "cookie_auth"  # "api", "login", "frontend", or one of ANSWERED_HERE
+ROLE = "cookie_auth"  # "api", "login", "sign-out", "frontend", or one of ANSWERED_HERE
 ANSWERED_HERE = ("logout", "preflight", "refused")
 REFUSAL = "cookie_auth_refusal"  # [code, message] of a refused flow
-INJECTED = "cookie_auth_injected"  # whether a request on a login path was given the token
+INJECTED = "cookie_auth_injected"  # whether the request was given the token
+COOKIES = "cookie_auth_cookies"  # names of the auth cookies that the browser has
+ASKED_BY = "cookie_auth_asked_by"  # the browser's method for a logout that the API is told of
 CORS = "cookie_auth_cors"  # the allowed origin that may read the answer
 
 # Options of mitmproxy that the addon takes over, and why.
@@ -97,7 +101,7 @@ class CookieAuth:
             refuse_foreign_options()
             if self.settings is None or any(option.name in updated for option in OPTIONS):
                 values = {option.name: getattr(ctx.options, option.name) for option in OPTIONS}
-                self.settings = Settings.parse(values)
+                self.settings = Settings.parse(values, os.environ)
         except InvalidOption as error:
             if self.is_running:
                 raise exceptions.OptionsError(str(error)) from None  # rolls the change back
@@ -143,7 +147,8 @@ class CookieAuth:
                 return  # translated when it was recorded
             self._route(flow)
             request = flow.request
-            if flow.metadata[ROLE] != "login" and transport.request_streams(request):
+            streams = flow.metadata[ROLE] in ("api", "frontend")
+            if streams and transport.request_streams(request):
                 request.stream = transport.Recorder()
             request.data.host = await self.loopback.resolve(request.host, request.port)
         except Exception as error:
@@ -162,6 +167,9 @@ class CookieAuth:
             role = flow.metadata[ROLE]
             if role == "logout":
                 flow.response = self._logout_answer(flow)
+            elif role == "sign-out":
+                request.headers.pop("transfer-encoding", None)
+                request.content = b""
             elif role == "preflight":
                 flow.response = guard.preflight_answer(request, flow.metadata[CORS])
             elif role == "login":
@@ -175,7 +183,7 @@ class CookieAuth:
             transport.record(request)
         except Exception as error:
             refuse(flow, error)
-        answer_if_refused(flow)
+        self._answer_if_refused(flow)
 
     def _route(self, flow: http.HTTPFlow) -> None:
         """Send the request where it belongs, or mark it as answered here."""
@@ -228,20 +236,36 @@ class CookieAuth:
                 "A page of another origin may not do this. If it is yours:"
                 " --set cookie_auth_allowed_origins=<its origin>",
             )
+        jar = self._jar(flow, settings)
+        flow.metadata[COOKIES] = jar.names_in(request.headers.get_all("cookie"))
         if is_logout:
-            flow.metadata[ROLE] = "logout"
+            self._route_logout(flow, settings, jar)
             return
         flow.metadata[ROLE] = "login" if is_login else "api"
         if not is_login:
-            credentials.translate(request.headers, settings, inject=trusted, forward=trusted)
+            flow.metadata[INJECTED] = credentials.translate(
+                request.headers, settings, jar, inject=trusted, forward=trusted
+            )
             return
         # Other GraphQL operations need the token, and the body is not here yet: request() decides.
         may_be_graphql = "json" in request.headers.get("content-type", "").lower()
         # A bad cookie must not keep its user from logging in; the headers are clean all the same.
         with contextlib.suppress(Refused):
             flow.metadata[INJECTED] = credentials.translate(
-                request.headers, settings, inject=trusted and may_be_graphql, forward=trusted
+                request.headers, settings, jar, inject=trusted and may_be_graphql, forward=trusted
             )
+
+    def _route_logout(self, flow: http.HTTPFlow, settings: Settings, jar: Jar) -> None:
+        """Answer here, or first tell the API, if that is wanted and there is a token to tell of."""
+        request = flow.request
+        flow.metadata[ROLE] = "logout"
+        if not settings.logout_upstream:
+            return
+        with contextlib.suppress(Refused):
+            if credentials.translate(request.headers, settings, jar, inject=True, forward=True):
+                flow.metadata[ROLE] = "sign-out"
+                flow.metadata[ASKED_BY] = request.method
+                request.method, request.path = settings.logout_upstream
 
     def _keep_token_from_login(self, flow: http.HTTPFlow) -> None:
         """Take the token out again unless this is another operation on a GraphQL endpoint.
@@ -251,19 +275,34 @@ class CookieAuth:
         if not flow.metadata.get(INJECTED):
             return
         settings = self._require_settings()
-        if not graphql.is_other_operation(flow.request.raw_content or b"", settings.token_pointers):
+        pointers = [s for s in settings.token_sources if isinstance(s, JsonPointer)]
+        if not graphql.is_other_operation(flow.request.raw_content or b"", pointers):
             credentials.remove_header_variants(flow.request.headers, settings.header)
 
-    def _logout_answer(self, flow: http.HTTPFlow) -> http.Response:
+    def _logout_answer(self, flow: http.HTTPFlow, upstream: str | None = None) -> http.Response:
         settings = self._require_settings()
-        attributes = settings.cookie_attributes(tls=flow.client_conn.tls)
+        request = flow.request.copy()
+        request.method = flow.metadata.get(ASKED_BY, request.method)
         response = answers.logged_out(
-            flow.request,
-            settings.logout_redirect,
-            auth_cookie.expire_cookie(settings.cookie, attributes),
+            request, settings.logout_redirect, self._expired_cookies(flow), upstream
         )
         guard.answer_cors(response, flow.metadata.get(CORS), varies=bool(settings.allowed_origins))
         return response
+
+    def _expired_cookies(self, flow: http.HTTPFlow) -> list[str]:
+        """The Set-Cookie values that delete the auth cookie and all that the browser has of it."""
+        settings = self._require_settings()
+        attributes = settings.cookie_attributes(tls=flow.client_conn.tls)
+        return self._jar(flow, settings).expire(flow.metadata.get(COOKIES, []), attributes)
+
+    def _jar(self, flow: http.HTTPFlow, settings: Settings) -> Jar:
+        """Where the token of the flow's API is kept; several APIs are told apart by our port."""
+        mode = flow.client_conn.proxy_mode
+        assert isinstance(mode, ReverseMode)
+        api = Origin.of(mode.scheme if mode.scheme == "http" else "https", *mode.address)
+        several = len(ctx.options.mode) > 1 and flow.client_conn.sockname
+        name = f"{settings.cookie}-{flow.client_conn.sockname[1]}" if several else settings.cookie
+        return Jar(name, str(api), settings.seal)
 
     # Responses
 
@@ -289,6 +328,7 @@ class CookieAuth:
             credentials.translate_set_cookies(
                 response.headers,
                 settings,
+                self._jar(flow, settings),
                 tls=flow.client_conn.tls,
                 replayed=flow.is_replay == "response",
             )
@@ -298,7 +338,11 @@ class CookieAuth:
             route.rewrite_references(
                 response.headers, upstream, settings.prefix, settings.base_path
             )
-        if role == "login":
+            expired = response.status_code == 401 and flow.metadata.get(INJECTED)
+            if role == "api" and expired and settings.clear_on_401:
+                for field in self._expired_cookies(flow):
+                    response.headers.add("Set-Cookie", field)
+        if role in ("login", "sign-out"):
             response.stream = False
         elif transport.response_streams(response):
             response.stream = transport.Recorder()
@@ -311,12 +355,15 @@ class CookieAuth:
         try:
             if flow.metadata[ROLE] == "login":
                 self._translate_login_answer(flow)
+            elif flow.metadata[ROLE] == "sign-out":
+                told = "done" if 200 <= response.status_code <= 299 else "failed"
+                flow.response = self._logout_answer(flow, upstream=told)
             transport.record(response)
             if not flow.request.is_http2:
                 response.trailers = None  # an HTTP/2 server's; mitmproxy cannot send them on
         except Exception as error:
             refuse(flow, error)
-        answer_if_refused(flow)
+        self._answer_if_refused(flow)
 
     def _translate_login_answer(self, flow: http.HTTPFlow) -> None:
         settings = self._require_settings()
@@ -326,14 +373,21 @@ class CookieAuth:
         captured = login.read_answer(
             flow.request.method,
             response,
-            settings.token_pointers,
+            settings.token_sources,
             redact=settings.redact_login,
         )
         if captured is None:
             return  # a second factor, a GraphQL error, a wrong password
-        cookie = credentials.issue_cookie(captured.token, settings, tls=flow.client_conn.tls)
+        cookies = credentials.issue_cookies(
+            captured,
+            settings,
+            self._jar(flow, settings),
+            tls=flow.client_conn.tls,
+            stale=flow.metadata.get(COOKIES, []),
+        )
         login.replace_body(response, captured)
-        response.headers.add("Set-Cookie", cookie)
+        for cookie in cookies:
+            response.headers.add("Set-Cookie", cookie)
 
     # Upstream connections
 
@@ -367,8 +421,9 @@ class CookieAuth:
             return None
         try:
             upstream = f"{flow.request.scheme}://{flow.request.host_header}"
-            if role == "logout":
-                return self._logout_answer(flow)
+            if role in ("logout", "sign-out"):
+                told = "failed" if role == "sign-out" else None
+                return self._logout_answer(flow, upstream=told)
             if role == "frontend" and answers.is_navigation(flow.request.headers):
                 return answers.frontend_down(upstream, reason)
             if role == "login" and reason == gaps.TOO_LONG:
@@ -377,7 +432,21 @@ class CookieAuth:
                 raise Refused("upstream_unreachable", f"No answer from {upstream}: {reason}.")
         except Exception as error:
             refuse(flow, error)
-        return refusal_answer(flow)
+        return self._refusal_answer(flow)
+
+    def _answer_if_refused(self, flow: http.HTTPFlow) -> None:
+        if flow.metadata[ROLE] == "refused":
+            flow.response = self._refusal_answer(flow)
+
+    def _refusal_answer(self, flow: http.HTTPFlow) -> http.Response:
+        code, message = flow.metadata[REFUSAL]
+        response = answers.refusal(flow.request.method, code, message)
+        origin = flow.metadata.get(CORS)
+        guard.answer_cors(response, origin, varies=origin is not None)
+        if code == "bad_cookie":
+            for field in self._expired_cookies(flow):
+                response.headers.add("Set-Cookie", field)
+        return response
 
     def _require_settings(self) -> Settings:
         if self.settings is None:
@@ -415,24 +484,11 @@ def refuse(flow: http.HTTPFlow, error: Exception) -> None:
     logger.warning("%s %s refused: %s%s", flow.request.method, path, refused, cause)
 
 
-def answer_if_refused(flow: http.HTTPFlow) -> None:
-    if flow.metadata[ROLE] == "refused":
-        flow.response = refusal_answer(flow)
-
-
-def refusal_answer(flow: http.HTTPFlow) -> http.Response:
-    code, message = flow.metadata[REFUSAL]
-    response = answers.refusal(flow.request.method, code, message)
-    origin = flow.metadata.get(CORS)
-    guard.answer_cors(response, origin, varies=origin is not None)
-    return response
-
-
 def most_held_back(flow: http.HTTPFlow, is_request: bool) -> int | None:
     """How many bytes of a body that cannot stream are held back; None for any number."""
     if not is_reverse(flow):
         return None
-    held_back = ANSWERED_HERE if is_request else ("login",)
+    held_back = (*ANSWERED_HERE, "sign-out") if is_request else ("login", "sign-out")
     return transport.MOST_HELD_BACK if flow.metadata.get(ROLE) in held_back else None
 
 

@@ -163,7 +163,7 @@ def fail(*args, **kwargs):
     [
         ("credentials", "translate", "raise TypeError('sekret')", "/me", False),
         ("route", "normalise", "recurse(0)", "/me", False),
-        ("auth_cookie", "expire_cookie", "raise KeyError('sekret')", "/logout", False),
+        ("answers", "logged_out", "raise KeyError('sekret')", "/logout", False),
         ("graphql", "is_other_operation", "raise ValueError('sekret')", "/login", False),
         ("credentials", "translate_set_cookies", "raise ValueError('sekret')", "/me", True),
         ("login", "read_answer", "raise ValueError('sekret')", "/login", True),

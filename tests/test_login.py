@@ -10,8 +10,7 @@ import zstandard
 from mitmproxy import http
 from token_handler import login
 from token_handler.answers import Refused
-from token_handler.json_pointer import JsonPointer
-from token_handler.login import Captured
+from token_handler.login import Captured, parse_source
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
 
@@ -29,7 +28,7 @@ def read(
     response = http.Response.make(status)
     response.headers = http.Headers((), **headers)
     response.raw_content = json.dumps(body).encode() if raw is None else raw
-    parsed = tuple(JsonPointer.parse(text) for text in pointers)
+    parsed = tuple(parse_source(text) for text in pointers)
     return login.read_answer(method, response, parsed, redact=redact)
 
 
@@ -60,7 +59,8 @@ def test_the_first_pointer_that_leads_to_a_non_empty_string_wins(
     body: object, pointers: tuple[str, ...], token: str
 ) -> None:
     captured = read(body, pointers=pointers)
-    assert captured == Captured(token, b'{"loggedIn": true}')
+    assert captured is not None
+    assert (captured.token, captured.body) == (token, b'{"loggedIn": true}')
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 203, 206, 299])
@@ -270,7 +270,7 @@ def test_replacing_the_body_leaves_no_header_of_the_old_one_or_with_the_token() 
         },
     )
     response.trailers = http.Headers(x="a;b")
-    login.replace_body(response, Captured("a;b", b'{"loggedIn": true}'))
+    login.replace_body(response, Captured("a;b", b'{"loggedIn": true}', {}))
     assert dict(response.headers) == {
         "Content-Type": "application/json",
         "Cache-Control": "no-store",
@@ -279,3 +279,51 @@ def test_replacing_the_body_leaves_no_header_of_the_old_one_or_with_the_token() 
     }
     assert response.content == b'{"loggedIn": true}'
     assert response.trailers is None
+
+
+@pytest.mark.parametrize(
+    ("raw", "status", "body"),
+    [
+        (b"", 200, b'{"loggedIn": true}'),
+        (b"<html>welcome</html>", 200, b'{"loggedIn": true}'),
+        (b'{"user": 1}', 201, b'{"user": 1}'),
+        (b"", 204, b""),
+    ],
+)
+def test_a_token_in_a_header_is_captured_whatever_the_body(
+    raw: bytes, status: int, body: bytes
+) -> None:
+    captured = read(
+        raw=raw,
+        status=status,
+        pointers=("/authToken", "header:X-Auth-Token"),
+        redact=True,
+        x_auth_token="abc",
+    )
+    assert captured is not None
+    assert (captured.token, captured.body) == ("abc", body)
+
+
+def test_the_order_of_pointers_and_headers_decides() -> None:
+    for pointers, token in (
+        (("/t", "header:T"), "in body"),
+        (("header:T", "/t"), "in header"),
+        (("header:None", "/t"), "in body"),
+    ):
+        captured = read({"t": "in body"}, pointers=pointers, T="in header")
+        assert captured is not None
+        assert captured.token == token
+
+
+def test_a_header_that_holds_a_token_on_a_refusal_or_twice_is_refused() -> None:
+    assert code({}, status=401, pointers=("header:T",), T="abc") == "login_unreadable"
+    response = http.Response.make(200)
+    response.headers = http.Headers([(b"T", b"a"), (b"t", b"b")])
+    with pytest.raises(Refused):
+        login.read_answer("POST", response, (parse_source("header:T"),), redact=False)
+
+
+def test_what_stands_beside_the_token_is_known() -> None:
+    captured = read({"data": [{"token": "t", "expires_in": 5}]}, pointers=("/data/0/token",))
+    assert captured is not None
+    assert captured.beside == {"token": "t", "expires_in": 5}

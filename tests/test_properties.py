@@ -8,10 +8,14 @@ from hypothesis import strategies as st
 from mitmproxy import http
 from token_handler import answers, auth_cookie, credentials, graphql, login, route
 from token_handler.answers import Refused
+from token_handler.jar import Jar
 from token_handler.json_pointer import JsonPointer
+from token_handler.login import Captured
+from token_handler.seal import Seal
 from token_handler.settings import OPTIONS, Settings
 
 SETTINGS = Settings.parse({option.name: option.default for option in OPTIONS})
+JARS = [Jar("auth-token", "http://api", Seal.of(keys)) for keys in ((), ("s" * 16,))]
 POINTERS = tuple(JsonPointer.parse(text) for text in ("/authToken", "/data/0/token"))
 COOKIE_OCTETS = set(string.ascii_letters + string.digits + "!#$%&'()*+-./:<=>?@[]^_`{|}~")
 
@@ -25,17 +29,17 @@ json_values = st.recursive(
 
 @given(st.lists(header_text))
 def test_cookie_parsing_never_raises_and_invents_no_value(fields: list[str]) -> None:
-    for value in auth_cookie.cookie_values(fields, "auth-token"):
+    for _, value in auth_cookie.cookie_pairs(fields):
         assert any(value in field for field in fields)
 
 
-@given(st.binary())
-def test_any_bytes_in_a_cookie_header_are_translated_or_refused(raw: bytes) -> None:
+@given(st.binary(), st.sampled_from(JARS))
+def test_any_bytes_in_a_cookie_header_are_translated_or_refused(raw: bytes, jar: Jar) -> None:
     headers = http.Headers([(b"Cookie", b"auth-token=" + raw), (b"auth_token", b"x")])
     try:
-        credentials.translate(headers, SETTINGS, inject=True, forward=True)
+        credentials.translate(headers, SETTINGS, jar, inject=True, forward=True)
     except Refused as refused:
-        assert refused.code == "bad_request"
+        assert refused.code in ("bad_request", "bad_cookie")
         assert "auth-token" not in headers
     assert "cookie" not in headers
     assert "auth_token" not in headers
@@ -43,21 +47,54 @@ def test_any_bytes_in_a_cookie_header_are_translated_or_refused(raw: bytes) -> N
         assert not set("\r\n\0") & set(value)
 
 
-@given(st.text(min_size=1))
-@example("\ud800")
-def test_a_token_comes_back_byte_for_byte_or_is_refused(token: str) -> None:
+@given(st.text(min_size=1), st.integers(1, 4000), st.sampled_from(JARS))
+@example("\ud800", 1, JARS[0])
+@example("x" * 4086, 1, JARS[0])
+@example("x" * 4087, 1, JARS[0])
+@example("x" * 4083, 2, JARS[0])
+@example("x" * 4083, 3, JARS[1])
+def test_a_token_comes_back_byte_for_byte_or_is_refused(text: str, times: int, jar: Jar) -> None:
+    token = text * times
+    captured = Captured(token, b"", {})
     try:
-        cookie = credentials.issue_cookie(token, SETTINGS, tls=False)
+        cookies = credentials.issue_cookies(captured, SETTINGS, jar, tls=False, stale=[])
     except Refused as refused:
         assert refused.code == "login_unreadable"
         assert len(token) < 20 or token not in refused.message
         return
-    pair, _, attributes = cookie.partition("; ")
-    assert attributes == "Path=/; HttpOnly; SameSite=Lax"
-    assert set(pair.removeprefix("auth-token=")) <= COOKIE_OCTETS
-    headers = http.Headers(Cookie=f"a=b; {pair}; c=d")
-    assert credentials.translate(headers, SETTINGS, inject=True, forward=True)
+    pairs = []
+    for cookie in cookies:
+        pair, _, attributes = cookie.partition("; ")
+        pairs.append(pair)
+        name, _, value = pair.partition("=")
+        assert attributes == "Path=/; HttpOnly; SameSite=Lax"
+        assert set(value) <= COOKIE_OCTETS
+        assert len(name) + len(value) <= 4096
+    headers = http.Headers(Cookie="; ".join(["a=b", *pairs, "c=d"]))
+    assert credentials.translate(headers, SETTINGS, jar, inject=True, forward=True)
     assert dict(headers.fields) == {b"auth-token": token.encode()}
+
+
+@given(st.data(), st.sampled_from(JARS))
+def test_a_set_of_pieces_that_is_not_whole_is_never_a_token(data: st.DataObject, jar: Jar) -> None:
+    attributes = SETTINGS.cookie_attributes(tls=False)
+    first, second = (
+        dict(cookie.partition(";")[0].partition("=")[::2] for cookie in cookies)
+        for cookies in (
+            jar.issue(letter * data.draw(st.integers(4000, 16000)), attributes, [])
+            for letter in "ab"
+        )
+    )
+    names = data.draw(st.sets(st.sampled_from(sorted(first.keys() | second.keys()))))
+    mixed = {name: data.draw(st.sampled_from([first, second])).get(name, "") for name in names}
+    fields = ["; ".join(f"{name}={value}" for name, value in mixed.items())]
+    try:
+        token = jar.read(fields)
+    except Refused as refused:
+        assert refused.code == "bad_cookie"
+        return
+    # Without a secret, pieces of two tokens can be of the right lengths; sealed, they never open.
+    assert token is None or len(set(token)) == 1 or not jar.seal.active
 
 
 @given(

@@ -59,9 +59,24 @@ def test_the_defaults_are_valid() -> None:
         ("secure", "true", "auto, always or never"),
         ("max_age", "0", "400 days"),
         ("max_age", "-1", "400 days"),
-        ("max_age", "1h", "session, or seconds"),
+        ("max_age", "1h", "or seconds"),
         ("max_age", "99999999", "400 days"),
-        ("max_age", "٣", "session, or seconds"),
+        ("token", ["header:"], "header:X-Auth-Token"),
+        ("token", ["header:Set-Cookie"], "header:X-Auth-Token"),
+        ("token", ["header:a b"], "header:X-Auth-Token"),
+        ("secret", "short", "at least 16"),
+        ("secret", "long enough to be one short", "at least 16"),
+        ("logout_upstream_method", "DE LETE", "a name of letters"),
+        ("logout_upstream_path", "logout", "begins with /"),
+        ("frontend", "http://localhost:3000", "cookie_auth_prefix"),
+        ("frontend", "localhost:3000", "an origin such as"),
+        ("frontend", "http://localhost:3000/app", "an origin such as"),
+        ("forward_cookies", ["a b"], "a name of letters"),
+        ("allowed_origins", ["localhost:3000"], "an origin such as"),
+        ("allowed_origins", ["*"], "an origin such as"),
+        ("allowed_hosts", ["shop.test:80"], "a host name without port"),
+        ("allowed_hosts", ["*"], "a host name without port"),
+        ("max_age", "٣", "or seconds"),
     ],
 )
 def test_a_wrong_value_is_rejected_in_one_line_that_names_option_value_and_remedy(
@@ -125,3 +140,12 @@ def test_the_cookie_is_secure_on_tls_and_wherever_browsers_demand_it(
 def test_a_cookie_that_browsers_would_reject_is_refused(changes: dict[str, object]) -> None:
     with pytest.raises(InvalidOption, match="cookie_auth_secure: 'never'"):
         parse(secure="never", **changes)
+
+
+def test_a_secret_is_never_shown_and_may_come_from_the_environment() -> None:
+    with pytest.raises(InvalidOption) as caught:
+        parse(secret="hunter2")
+    assert "hunter2" not in str(caught.value)
+    assert not parse().seal.active
+    assert Settings.parse(DEFAULTS, {"COOKIE_AUTH_SECRET": "s" * 16}).seal.active
+    assert len(parse(secret="n" * 16 + " " + "o" * 16).seal.keys) == 2

@@ -10,6 +10,7 @@ from werkzeug.http import parse_accept_header
 
 STATUS_OF = {
     "bad_request": 400,
+    "bad_cookie": 401,
     "cross_origin": 403,
     "host_not_allowed": 403,
     "outside_prefix": 404,
@@ -92,15 +93,23 @@ _FRONTEND_DOWN = """<!doctype html>
 """
 
 
-def logged_out(request: http.Request, redirect_to: str, expired_cookie: str) -> http.Response:
-    """The answer to a logout: a redirect for a navigation, JSON for a script."""
+def logged_out(
+    request: http.Request, redirect_to: str, expired: list[str], upstream: str | None
+) -> http.Response:
+    """The answer to a logout: a redirect for a navigation, JSON for a script.
+
+    `expired` are the Set-Cookie values that delete the cookie; `upstream` says what became of the
+    logout at the API, None if it was not told.
+    """
     if is_navigation(request.headers):
         response = http.Response.make(
             303, b"", {"Location": redirect_to, "Cache-Control": "no-store"}
         )
     else:
-        response = json_answer(request.method, 200, {"loggedIn": False})
-    response.headers.add("Set-Cookie", expired_cookie)
+        told = {} if upstream is None else {"upstream": upstream}
+        response = json_answer(request.method, 200, {"loggedIn": False, **told})
+    for field in expired:
+        response.headers.add("Set-Cookie", field)
     return response
 
 

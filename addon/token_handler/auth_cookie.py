@@ -55,28 +55,32 @@ class Forwarded:
 
     names: frozenset[str]
     own: str
-    """The auth cookie's name, which is never forwarded."""
+    """The auth cookie's name, which is never forwarded: not its pieces (`own.0`) either, nor the
+    cookie of another API on another port (`own-8082`)."""
 
     def __contains__(self, name: str) -> bool:
-        return name != self.own and ("*" in self.names or name in self.names)
+        if re.fullmatch(re.escape(self.own) + r"(-\d+)?(\.\d+)?", name):
+            return False
+        return "*" in self.names or name in self.names
 
-    def __bool__(self) -> bool:
-        return bool(self.names)
 
-
-def cookie_values(fields: Iterable[str], name: str) -> set[str]:
-    """The values, as they stand, of the cookies with this name in these Cookie fields.
+def cookie_pairs(fields: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Names and values, as they stand, of the cookies in these Cookie fields.
 
     RFC 6265, 4.2.1: pairs are split at semicolons, and quotes have no meaning there, so another
     application's open quote cannot swallow our cookie. HTTP/2 may send several fields (RFC 9113,
-    8.2.3). An empty value is as good as no cookie.
+    8.2.3).
     """
-    return {value for found, value in _pairs(fields) if found == name and value}
+    for field in fields:
+        for pair in field.split(";"):
+            name, separator, value = pair.partition("=")
+            if separator:
+                yield name.strip(" \t"), value.strip(" \t")
 
 
 def forwarded_cookies(fields: Iterable[str], forwarded: Forwarded) -> str:
     """The Cookie field value (empty for none) with those of the browser's cookies that pass."""
-    return "; ".join(f"{name}={value}" for name, value in _pairs(fields) if name in forwarded)
+    return "; ".join(f"{name}={value}" for name, value in cookie_pairs(fields) if name in forwarded)
 
 
 def forwarded_set_cookie(
@@ -105,14 +109,6 @@ def forwarded_set_cookie(
     return "; ".join(kept)
 
 
-def _pairs(fields: Iterable[str]) -> Iterator[tuple[str, str]]:
-    for field in fields:
-        for pair in field.split(";"):
-            name, separator, value = pair.partition("=")
-            if separator:
-                yield name.strip(" \t"), value.strip(" \t")
-
-
 def encode_token(token: str) -> str:
     """The token as a cookie's value: what is no cookie-octet is percent-encoded as UTF-8.
 
@@ -127,10 +123,7 @@ def decode_token(value: str) -> bytes:
 
 
 def set_cookie(name: str, value: str, attributes: CookieAttributes) -> str:
-    """A Set-Cookie field value. Raises ValueError when it is longer than a browser keeps."""
-    size = len(name) + len(value)
-    if size > MAX_COOKIE_BYTES:
-        raise ValueError(f"makes a cookie of {size} bytes, and browsers keep {MAX_COOKIE_BYTES}")
+    """A Set-Cookie field value."""
     return f"{name}={value}{attributes}"
 
 

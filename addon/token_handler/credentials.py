@@ -1,68 +1,75 @@
 """The request side: the browser's cookies stay at the proxy, the token becomes the API's header."""
 
+import dataclasses
+import time
+
 from mitmproxy import http
 
 from token_handler.answers import Refused
-from token_handler.auth_cookie import (
-    cookie_values,
-    decode_token,
-    encode_token,
-    forwarded_cookies,
-    forwarded_set_cookie,
-    set_cookie,
-)
+from token_handler.auth_cookie import cookie_pairs, forwarded_cookies, forwarded_set_cookie
+from token_handler.jar import Jar
+from token_handler.lifetime import seconds_left
+from token_handler.login import Captured
 from token_handler.settings import Settings
 
 
-def translate(headers: http.Headers, settings: Settings, *, inject: bool, forward: bool) -> bool:
+def translate(
+    headers: http.Headers, settings: Settings, jar: Jar, *, inject: bool, forward: bool
+) -> bool:
     """Replace the browser's credentials by the API's, in place; return whether a token went in.
 
     Every Cookie field goes; with `forward`, those cookies stay that the settings let through. The
-    token of the auth cookie becomes the configured header, unless `inject` is false. A header that
-    the browser itself sent under that name stays only without an auth cookie, so that server-side
-    code and replays work; its repetitions, and spellings that differ in `_` and `-` (which CGI and
-    WSGI servers take for the same), never do.
+    token in the jar becomes the configured header, unless `inject` is false. A header that the
+    browser itself sent under that name stays only without an auth cookie, so that server-side code
+    and replays work; its repetitions, and spellings that differ in `_` and `-` (which CGI and WSGI
+    servers take for the same), never do.
 
     Raises Refused for a cookie that does not say which token is meant; the headers are clean then.
     """
     fields = headers.get_all("cookie")
-    values = cookie_values(fields, settings.cookie)
+    has_cookie = any(value for name, value in cookie_pairs(fields) if jar.owns(name))
     headers.pop("cookie", None)
     if forward and (cookies := forwarded_cookies(fields, settings.forwarded)):
         headers["Cookie"] = cookies
-    own_header = None if values else _first(headers, settings.header)
+    own_header = None if has_cookie else _first(headers, settings.header)
     remove_header_variants(headers, settings.header)
     if own_header is not None:
         headers.add(settings.header, own_header)
-    if not inject or not values:
+    if not inject:
         return False
-    if len(values) > 1:
-        raise Refused(
-            "bad_request",
-            f"The request carries different cookies named {settings.cookie}. Delete this site's"
-            " cookies in the browser and log in again.",
-        )
-    token = decode_token(values.pop())
+    token = jar.read(fields)
+    if token is None:
+        return False
     if not settings.header_format.accepts(token):
         raise Refused(
             "bad_request",
-            f"The cookie {settings.cookie} holds what no HTTP header can carry."
+            f"The cookie {jar.name} holds what no HTTP header can carry."
             " Delete it and log in again.",
         )
     headers[settings.header] = settings.header_format.value(token)
     return True
 
 
-def issue_cookie(token: str, settings: Settings, *, tls: bool) -> str:
-    """The Set-Cookie field value that gives a token to a browser whose connection has TLS or not.
+def issue_cookies(
+    captured: Captured, settings: Settings, jar: Jar, *, tls: bool, stale: list[str]
+) -> list[str]:
+    """The Set-Cookie field values that give a captured token to a browser.
 
-    Raises Refused for a token that could not come back as it is.
+    `tls` tells of the browser's connection, `stale` names the auth cookies that it has.
+
+    Raises Refused for a token that could not come back as it is, or that is over.
     """
+    token = captured.token
+    attributes = settings.cookie_attributes(tls=tls)
     try:
-        value = encode_token(token)
         if not settings.header_format.accepts(token.encode()):
             raise ValueError("holds characters that no HTTP header can carry")
-        return set_cookie(settings.cookie, value, settings.cookie_attributes(tls=tls))
+        if settings.max_age_of_token:
+            left = seconds_left(captured.beside, token, time.time())
+            if left is not None and left <= 0:
+                raise ValueError("is over already; are the clocks of API and proxy right?")
+            attributes = dataclasses.replace(attributes, max_age=left)
+        return jar.issue(token, attributes, stale)
     except UnicodeEncodeError:
         problem = "is not Unicode text"
     except ValueError as error:
@@ -71,7 +78,7 @@ def issue_cookie(token: str, settings: Settings, *, tls: bool) -> str:
 
 
 def translate_set_cookies(
-    headers: http.Headers, settings: Settings, *, tls: bool, replayed: bool
+    headers: http.Headers, settings: Settings, jar: Jar, *, tls: bool, replayed: bool
 ) -> None:
     """Take the API's cookies out but for the forwarded ones, in place.
 
@@ -82,7 +89,7 @@ def translate_set_cookies(
         return
     kept = []
     for field in fields:
-        if replayed and field.partition("=")[0].strip() == settings.cookie:
+        if replayed and jar.owns(field.partition("=")[0].strip()):
             kept.append(field)
         elif passed := forwarded_set_cookie(
             field, settings.forwarded, tls=tls, to_browser=settings.path_to_browser

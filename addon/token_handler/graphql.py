@@ -7,7 +7,7 @@ its name.
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from token_handler.json_pointer import JsonPointer
@@ -18,7 +18,7 @@ _LEXEME = re.compile(
 )
 
 
-def is_other_operation(body: bytes, pointers: tuple[JsonPointer, ...]) -> bool:
+def is_other_operation(body: bytes, pointers: Iterable[JsonPointer]) -> bool:
     """Whether this body is a GraphQL request whose answer cannot hold the token.
 
     The pointer `/data/login/token` leads through the response key `login`: operations that select

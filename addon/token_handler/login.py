@@ -3,9 +3,9 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 from urllib.parse import unquote, unquote_plus
 
 from mitmproxy import http
@@ -35,16 +35,38 @@ _BODY_HEADERS = (
 ).split()
 
 
+class TokenHeader(NamedTuple):
+    """A response header in which an API gives its token; `header:NAME` among the pointers."""
+
+    name: str
+
+
+Source = JsonPointer | TokenHeader
+"""Where a login answer may carry the token."""
+
+
+def parse_source(text: str) -> Source:
+    """Read a JSON Pointer or `header:NAME`. Raises ValueError, saying what would be right."""
+    kind, separator, name = text.partition(":")
+    if kind.lower() != "header" or not separator:
+        return JsonPointer.parse(text)
+    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) or name.lower() == "set-cookie":
+        raise ValueError("a JSON Pointer such as /authToken, or header:X-Auth-Token")
+    return TokenHeader(name)
+
+
 @dataclass(frozen=True)
 class Captured:
     """The token that an answer carried, and the JSON body that goes to the browser instead."""
 
     token: str
     body: bytes
+    beside: Mapping[str, object]
+    """What stands beside the token in the API's JSON."""
 
 
 def read_answer(
-    method: str, response: http.Response, pointers: tuple[JsonPointer, ...], *, redact: bool
+    method: str, response: http.Response, sources: tuple[Source, ...], *, redact: bool
 ) -> Captured | None:
     """Find the token in an API's answer; None when the answer holds none and may pass as it is.
 
@@ -52,23 +74,30 @@ def read_answer(
     """
     # HEAD and OPTIONS log nobody in, but nothing hinders an API from answering them with a token.
     success = 200 <= response.status_code <= 299 and method not in ("HEAD", "OPTIONS")
-    if not response.raw_content and (not success or response.status_code in (204, 205)):
-        document: object = None
-    else:
+    pointers = tuple(source for source in sources if isinstance(source, JsonPointer))
+    document: object = None
+    problem = ""
+    bodyless = response.status_code in (204, 205)
+    if response.raw_content or (success and not bodyless):
         try:
             document = _read_json(_decoded(response), pointers, strict=success)
         except _NotJson as error:
-            if not success:
-                return None
-            _unreadable(str(error))
-    token = _find_token(document, pointers, strict=success)
-    if token is None:
+            problem = str(error)
+    found = _find_token(document, response.headers, sources, strict=success)
+    if found is None:
+        if success and problem:
+            _unreadable(problem)
         if success:
             _refuse_hidden_token(document, response.headers)
         return None
+    token, beside = found
     if not success:
         _unreadable(f"is no success ({method}, {response.status_code}) and yet holds a token")
-    return Captured(token, _redacted(document, pointers, token) if redact else LOGGED_IN)
+    if bodyless:
+        body = b""
+    else:
+        body = _redacted(document, pointers, token) if redact and not problem else LOGGED_IN
+    return Captured(token, body, beside)
 
 
 def replace_body(response: http.Response, captured: Captured) -> None:
@@ -84,8 +113,11 @@ def replace_body(response: http.Response, captured: Captured) -> None:
     )
     response.trailers = None
     response.content = captured.body
-    response.headers["Content-Type"] = "application/json"
     response.headers["Cache-Control"] = "no-store"
+    if captured.body:
+        response.headers["Content-Type"] = "application/json"
+    else:
+        response.headers.pop("Content-Length", None)  # RFC 9110, 8.6: none in a 204
 
 
 class _NotJson(Exception):
@@ -153,22 +185,32 @@ def _read_json(body: bytes, pointers: tuple[JsonPointer, ...], *, strict: bool) 
     return document
 
 
-def _find_token(document: object, pointers: tuple[JsonPointer, ...], *, strict: bool) -> str | None:
-    """The first non-empty string that a pointer leads to.
+def _find_token(
+    document: object, headers: http.Headers, sources: tuple[Source, ...], *, strict: bool
+) -> tuple[str, Mapping[str, object]] | None:
+    """The first non-empty string that a source leads to, and what stands beside it.
 
     `strict` refuses a value that is neither a string nor null: an answer that says a token is
     there, in a form that nobody can send in a header.
     """
     wrong = None
-    for pointer in pointers:
+    for source in sources:
+        if isinstance(source, TokenHeader):
+            values = set(headers.get_all(source.name)) - {""}
+            if len(values) > 1:
+                _unreadable(f"carries the header {source.name} more than once")
+            if values:
+                return values.pop(), document if isinstance(document, dict) else {}
+            continue
         try:
-            value = pointer.find(document)
+            value = source.find(document)
         except Absent:
             continue
         if isinstance(value, str) and value:
-            return value
+            parent = JsonPointer("", source.steps[:-1]).find(document)
+            return value, parent if isinstance(parent, dict) else {}
         if value not in (None, ""):
-            wrong = wrong or pointer
+            wrong = wrong or source
     if strict and wrong:
         _unreadable(f"holds something else than a string at {wrong.text}")
     return None

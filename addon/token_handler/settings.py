@@ -10,8 +10,10 @@ from typing import NamedTuple, TypeVar
 
 from token_handler.auth_cookie import CookieAttributes, Forwarded, HeaderFormat
 from token_handler.guard import Origin
-from token_handler.json_pointer import JsonPointer
+from token_handler.lifetime import LONGEST
+from token_handler.login import Source, parse_source
 from token_handler.route import normalise, strip_prefix
+from token_handler.seal import Seal
 
 T = TypeVar("T")
 
@@ -21,8 +23,6 @@ _VISIBLE = re.compile(r"[!-~]+")
 _HOST_NAME = re.compile(r"\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _SECONDS = re.compile(r"[0-9]{1,8}")
 
-_MAX_AGE_LIMIT = 400 * 24 * 3600  # RFC 6265bis, 5.5: browsers cap a cookie's age at 400 days
-
 # Headers that frame a message, name its target or carry what the proxy keeps back.
 _UNFIT_HEADERS = frozenset(
     "connection content-encoding content-length cookie expect host keep-alive origin"
@@ -30,12 +30,16 @@ _UNFIT_HEADERS = frozenset(
 )
 
 
+SECRET_VARIABLE = "COOKIE_AUTH_SECRET"
+_SHORTEST_SECRET = 16
+
+
 class Option(NamedTuple):
     """An option as mitmproxy's `Loader.add_option` takes it; the help is for `--options`."""
 
     name: str
     type: type
-    default: str | Sequence[str]
+    default: str | bool | Sequence[str]
     help: str
 
 
@@ -104,7 +108,40 @@ OPTIONS = (
         "cookie_auth_max_age",
         str,
         "session",
-        "Lifetime of the cookie: a number of seconds, or session (until the browser closes).",
+        "Lifetime of the cookie: a number of seconds, session (until the browser closes), or token"
+        " (as long as the token: expires_in or expires_at beside it, or the exp of a JWT).",
+    ),
+    Option(
+        "cookie_auth_secret",
+        str,
+        "",
+        "When set, the cookie's value is encrypted and bound to this API. Two secrets, with a blank"
+        " between, serve for a change: the first seals, both open. Better given in the environment"
+        f" variable {SECRET_VARIABLE}.",
+    ),
+    Option(
+        "cookie_auth_clear_on_401",
+        bool,
+        False,
+        "Delete the cookie when the API answers 401 to a request that carried its token.",
+    ),
+    Option(
+        "cookie_auth_logout_upstream",
+        bool,
+        False,
+        "Also tell the API of a logout, with the token, before the cookie is deleted.",
+    ),
+    Option(
+        "cookie_auth_logout_upstream_method",
+        str,
+        "POST",
+        "Method with which the API is told of a logout.",
+    ),
+    Option(
+        "cookie_auth_logout_upstream_path",
+        str,
+        "",
+        "API path at which it is told; empty for that of cookie_auth_logout.",
     ),
     Option(
         "cookie_auth_frontend",
@@ -152,7 +189,7 @@ class Settings:
     header_format: HeaderFormat
     login_paths: frozenset[str]
     """Upstream paths, normalised: the base path is part of them."""
-    token_pointers: tuple[JsonPointer, ...]
+    token_sources: tuple[Source, ...]
     redact_login: bool
     logout_path: str
     """Upstream path, normalised."""
@@ -162,14 +199,24 @@ class Settings:
     same_site: str
     secure: str
     max_age: int | None
+    max_age_of_token: bool
+    seal: Seal
+    clear_on_401: bool
+    logout_upstream: tuple[str, str] | None
+    """Method and upstream path at which the API is told of a logout."""
     frontend: Origin | None
     forwarded: Forwarded
     allowed_origins: frozenset[Origin]
     allowed_hosts: tuple[str, ...]
 
     @classmethod
-    def parse(cls, values: Mapping[str, object]) -> "Settings":
-        """Settings from the options' values, by option name. Raises InvalidOption."""
+    def parse(
+        cls, values: Mapping[str, object], environ: Mapping[str, str] | None = None
+    ) -> "Settings":
+        """Settings from the options' values, by option name. Raises InvalidOption.
+
+        The secret may also come from the environment (SECRET_VARIABLE); the option goes first.
+        """
         read = _Reader(values)
         base_path = read.text("cookie_auth_base_path", _path_or_empty)
         logins = read.each("cookie_auth_login", _path)
@@ -197,12 +244,20 @@ class Settings:
             raise InvalidOption(
                 "cookie_auth_frontend", str(frontend), "used with cookie_auth_prefix, e.g. /api"
             )
+        secrets = str(values["cookie_auth_secret"] or (environ or {}).get(SECRET_VARIABLE, ""))
+        if any(len(secret) < _SHORTEST_SECRET for secret in secrets.split()):
+            raise InvalidOption(
+                "cookie_auth_secret", "…", f"at least {_SHORTEST_SECRET} characters long"
+            )
+        max_age = read.text("cookie_auth_max_age", _max_age)
+        told_at = read.text("cookie_auth_logout_upstream_path", lambda p: _path(p) if p else logout)
+        told_by = read.text("cookie_auth_logout_upstream_method", _token).upper()
         return cls(
             cookie=cookie,
             header=read.text("cookie_auth_header", _header),
             header_format=read.text("cookie_auth_header_format", _header_format),
             login_paths=frozenset(normalise(base_path + path) for path in logins),
-            token_pointers=tuple(read.each("cookie_auth_token", JsonPointer.parse)),
+            token_sources=tuple(read.each("cookie_auth_token", parse_source)),
             redact_login=read.text("cookie_auth_login_body", _one_of("replace", "redact"))
             == "redact",
             logout_path=normalise(base_path + logout),
@@ -211,7 +266,13 @@ class Settings:
             base_path=base_path,
             same_site=same_site,
             secure=secure,
-            max_age=read.text("cookie_auth_max_age", _max_age),
+            max_age=max_age if isinstance(max_age, int) else None,
+            max_age_of_token=max_age == "token",
+            seal=Seal.of(tuple(secrets.split())),
+            clear_on_401=bool(values["cookie_auth_clear_on_401"]),
+            logout_upstream=(told_by, base_path + told_at)
+            if values["cookie_auth_logout_upstream"]
+            else None,
             frontend=frontend,
             forwarded=Forwarded(
                 frozenset(read.each("cookie_auth_forward_cookies", _token, or_none=True)), cookie
@@ -313,9 +374,9 @@ def _redirect(text: str) -> str:
     return text
 
 
-def _max_age(text: str) -> int | None:
-    if text == "session":
-        return None
-    if not _SECONDS.fullmatch(text) or not 0 < int(text) <= _MAX_AGE_LIMIT:
-        raise ValueError(f"session, or seconds from 1 to {_MAX_AGE_LIMIT} (400 days)")
+def _max_age(text: str) -> int | str:
+    if text in ("session", "token"):
+        return text
+    if not _SECONDS.fullmatch(text) or not 0 < int(text) <= LONGEST:
+        raise ValueError(f"session, token, or seconds from 1 to {LONGEST} (400 days)")
     return int(text)

@@ -1,0 +1,77 @@
+"""How long a token is good for, from what the API says beside it or from the token itself."""
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime, timezone
+
+LONGEST = 400 * 24 * 3600
+"""Seconds: browsers cap a cookie's age at 400 days (RFC 6265bis, 5.5)."""
+
+_DURATIONS = ("expiresin",)  # RFC 6749, 5.1
+_MOMENTS = ("expires", "expiresat", "expiredat")
+_SHORTEST_EPOCH = 10**8  # a smaller number is no moment (1973) but a duration in seconds
+_LONGEST_EPOCH = 10**11  # a larger one counts milliseconds
+_ISO_FRACTION = re.compile(r"(\.\d{1,6})\d*")
+
+
+def seconds_left(beside: Mapping[str, object], token: str, now: float) -> int | None:
+    """Whole seconds until the token is over, at most LONGEST; None when nothing says.
+
+    In this order: `expires_in` (seconds) among the members beside the token; `expires`,
+    `expires_at` or `expired_at` (ISO 8601, or seconds or milliseconds since 1970); the `exp` claim
+    of a JWT (RFC 7519, 4.1.4). Names count in any case, with `_` or without. `now` is in seconds
+    since 1970. A token that is over gives 0 or less.
+    """
+    members = {re.sub("[_-]", "", name).lower(): value for name, value in beside.items()}
+    for name in _DURATIONS:
+        if (duration := _number(members.get(name))) is not None:
+            return _capped(duration)
+    for name in _MOMENTS:
+        if (left := _until(members.get(name), now)) is not None:
+            return _capped(left)
+    expires = _number(_claims(token).get("exp"))
+    return None if expires is None else _capped(expires - now)
+
+
+def _capped(seconds: float) -> int:
+    return int(max(min(seconds, LONGEST), -LONGEST))
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, str) and re.fullmatch(r"\d{1,15}", value, re.ASCII):
+        return float(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(max(min(value, 10**15), -(10**15)))
+    return None
+
+
+def _until(value: object, now: float) -> float | None:
+    number = _number(value)
+    if number is not None:
+        if abs(number) < _SHORTEST_EPOCH:
+            return number
+        return (number / 1000 if number > _LONGEST_EPOCH else number) - now
+    if not isinstance(value, str):
+        return None
+    # Python 3.10 knows neither Z nor more than six digits of a second.
+    text = _ISO_FRACTION.sub(lambda match: match[1].ljust(7, "0"), value.strip())
+    try:
+        moment = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", text))
+        return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp() - now
+    except (ValueError, OverflowError):
+        return None
+
+
+def _claims(token: str) -> dict[str, object]:
+    """The claims of a JWT, unverified; none for another kind of token."""
+    parts = token.split(".")
+    if len(parts) != 3:
+        return {}
+    try:
+        payload = base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
+        claims = json.loads(payload)
+    except (ValueError, RecursionError):
+        return {}
+    return claims if isinstance(claims, dict) else {}
