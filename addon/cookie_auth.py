@@ -19,8 +19,10 @@ import importlib
 import logging
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable
+from weakref import WeakKeyDictionary
 
 from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
@@ -48,22 +50,27 @@ from token_handler.answers import Refused  # noqa: E402
 from token_handler.guard import Origin  # noqa: E402
 from token_handler.jar import Jar  # noqa: E402
 from token_handler.json_pointer import JsonPointer  # noqa: E402
+from token_handler.lifetime import seconds_left  # noqa: E402
+from token_handler.login import Captured  # noqa: E402
 from token_handler.settings import OPTIONS, InvalidOption, Settings  # noqa: E402
 from token_handler.stand_in import StandIn, is_reverse  # noqa: E402
 from upstream import gaps  # noqa: E402
 from upstream.loopback import Loopback  # noqa: E402
+from upstream.refresh import OnlyOnce, send  # noqa: E402
 
 logger = logging.getLogger(__name__)
 
 # What was decided about a flow, in its metadata, so that it survives a reload of this script and
 # a replay from a file. Never a secret: metadata is saved with the flow.
-ROLE = "cookie_auth"  # "api", "login", "sign-out", "frontend", or one of ANSWERED_HERE
-ANSWERED_HERE = ("logout", "preflight", "refused")
+ROLE = "cookie_auth"  # "api", "login", "sign-out", "frontend", "own", or one of ANSWERED_HERE
+ANSWERED_HERE = ("logout", "preflight", "refresh", "refused")
 REFUSAL = "cookie_auth_refusal"  # [code, message] of a refused flow
 INJECTED = "cookie_auth_injected"  # whether the request was given the token
 COOKIES = "cookie_auth_cookies"  # names of the auth cookies that the browser has
 ASKED_BY = "cookie_auth_asked_by"  # the browser's method for a logout that the API is told of
 CORS = "cookie_auth_cors"  # the allowed origin that may read the answer
+
+SECONDS_BEFORE_END = 30  # a token that is good for less is renewed before it is used
 
 # Options of mitmproxy that the addon takes over, and why.
 OWN_VALUES = {
@@ -80,6 +87,10 @@ class CookieAuth:
         self.is_running = False
         self.loopback = Loopback()
         self.reopen_gaps: Callable[[], None] = lambda: None
+        self.renewals: OnlyOnce[Captured | Refused | None] = OnlyOnce()
+        # Secrets and cookies of flows that are under way; in memory only.
+        self.refresh_tokens: WeakKeyDictionary[http.HTTPFlow, str] = WeakKeyDictionary()
+        self.new_cookies: WeakKeyDictionary[http.HTTPFlow, list[str]] = WeakKeyDictionary()
 
     # Life cycle
 
@@ -151,6 +162,7 @@ class CookieAuth:
             if streams and transport.request_streams(request):
                 request.stream = transport.Recorder()
             request.data.host = await self.loopback.resolve(request.host, request.port)
+            await self._renew_if_due(flow)
         except Exception as error:
             refuse(flow, error)
         if flow.metadata[ROLE] in ANSWERED_HERE:
@@ -158,7 +170,7 @@ class CookieAuth:
             flow.request.stream = False
             flow.request.headers.pop("cookie", None)
 
-    def request(self, flow: http.HTTPFlow) -> None:
+    async def request(self, flow: http.HTTPFlow) -> None:
         """Answer what is not for an upstream, and settle what only the body tells."""
         if not is_reverse(flow):
             return
@@ -170,6 +182,8 @@ class CookieAuth:
             elif role == "sign-out":
                 request.headers.pop("transfer-encoding", None)
                 request.content = b""
+            elif role == "refresh":
+                flow.response = await self._refresh_answer(flow)
             elif role == "preflight":
                 flow.response = guard.preflight_answer(request, flow.metadata[CORS])
             elif role == "login":
@@ -229,17 +243,26 @@ class CookieAuth:
                 return
         acts = request.method not in guard.SAFE_METHODS or "upgrade" in request.headers
         # A login by GET sets the cookie: a foreign page could log its visitor in as another.
-        changes_session = is_logout or (is_login and request.method == "GET")
+        is_refresh = settings.renewal is not None and path == route.normalise(settings.renewal.path)
+        changes_session = is_logout or is_refresh or (is_login and request.method == "GET")
         if not trusted and (acts or changes_session):
             raise Refused(
                 "cross_origin",
                 "A page of another origin may not do this. If it is yours:"
                 " --set cookie_auth_allowed_origins=<its origin>",
             )
-        jar = self._jar(flow, settings)
-        flow.metadata[COOKIES] = jar.names_in(request.headers.get_all("cookie"))
+        jar, refresh_jar = self._jars(flow, settings)
+        cookies = request.headers.get_all("cookie")
+        flow.metadata[COOKIES] = jar.names_in(cookies) + refresh_jar.names_in(cookies)
         if is_logout:
             self._route_logout(flow, settings, jar)
+            return
+        if settings.renewal and trusted and not is_login:
+            with contextlib.suppress(Refused):
+                if refresh_token := refresh_jar.read(cookies):
+                    self.refresh_tokens[flow] = refresh_token.decode("utf-8", "replace")
+        if is_refresh:
+            flow.metadata[ROLE] = "refresh"
             return
         flow.metadata[ROLE] = "login" if is_login else "api"
         if not is_login:
@@ -292,23 +315,135 @@ class CookieAuth:
     def _expired_cookies(self, flow: http.HTTPFlow) -> list[str]:
         """The Set-Cookie values that delete the auth cookie and all that the browser has of it."""
         settings = self._require_settings()
-        attributes = settings.cookie_attributes(tls=flow.client_conn.tls)
-        return self._jar(flow, settings).expire(flow.metadata.get(COOKIES, []), attributes)
+        tls, names = flow.client_conn.tls, flow.metadata.get(COOKIES, [])
+        jar, refresh_jar = self._jars(flow, settings)
+        expired = jar.expire(names, settings.cookie_attributes(tls=tls))
+        if settings.renewal:
+            expired += refresh_jar.expire(names, settings.refresh_cookie_attributes(tls=tls))
+        return expired
 
-    def _jar(self, flow: http.HTTPFlow, settings: Settings) -> Jar:
-        """Where the token of the flow's API is kept; several APIs are told apart by our port."""
+    def _issued_cookies(self, flow: http.HTTPFlow, captured: Captured) -> list[str]:
+        """The Set-Cookie values that keep the token, and its refresh token if it has one."""
+        settings = self._require_settings()
+        tls, names = flow.client_conn.tls, flow.metadata.get(COOKIES, [])
+        jar, refresh_jar = self._jars(flow, settings)
+        return credentials.issue_cookies(
+            captured, settings, jar, tls=tls, stale=names
+        ) + credentials.issue_refresh_cookies(
+            captured.refresh_token, settings, refresh_jar, tls=tls, stale=names
+        )
+
+    def _jars(self, flow: http.HTTPFlow, settings: Settings) -> tuple[Jar, Jar]:
+        """Where the tokens of the flow's API are kept; several APIs are told apart by our port."""
         mode = flow.client_conn.proxy_mode
         assert isinstance(mode, ReverseMode)
-        api = Origin.of(mode.scheme if mode.scheme == "http" else "https", *mode.address)
+        api = str(Origin.of(mode.scheme if mode.scheme == "http" else "https", *mode.address))
         several = len(ctx.options.mode) > 1 and flow.client_conn.sockname
         name = f"{settings.cookie}-{flow.client_conn.sockname[1]}" if several else settings.cookie
-        return Jar(name, str(api), settings.seal)
+        return Jar(name, api, settings.seal), Jar(f"{name}-refresh", api, settings.seal)
+
+    # Renewal
+
+    async def _renew_if_due(self, flow: http.HTTPFlow) -> None:
+        """Give the request a fresh token when its own is about to end, or has ended."""
+        settings, headers = self._require_settings(), flow.request.headers
+        if flow.metadata[ROLE] != "api" or flow not in self.refresh_tokens:
+            return
+        if flow.metadata[INJECTED]:
+            left = seconds_left({}, credentials.injected_token(headers, settings), time.time())
+            if left is None or left > SECONDS_BEFORE_END:
+                return
+        elif settings.header in headers:
+            return  # the browser's own
+        renewed = await self._renew(flow)
+        if isinstance(renewed, Captured):
+            headers[settings.header] = settings.header_format.value(renewed.token.encode())
+            flow.metadata[INJECTED] = True
+
+    async def _renew_and_retry(self, flow: http.HTTPFlow) -> None:
+        """Renew a token that the API has refused, and ask again; the browser sees the last answer.
+
+        What cannot be asked again (a body that streamed, a WebSocket, an event stream) gets the 401
+        and the new cookies.
+        """
+        settings, request = self._require_settings(), flow.request
+        renewed = await self._renew(flow)
+        repeatable = not request.stream and request.raw_content is not None
+        live = "upgrade" in request.headers or "event-stream" in request.headers.get("accept", "")
+        if isinstance(renewed, Captured) and repeatable and not live:
+            again = flow.copy()
+            again.metadata = {ROLE: "own"}
+            token = settings.header_format.value(renewed.token.encode())
+            again.request.headers[settings.header] = token
+            if response := await send(again, ctx.options):
+                flow.response = response
+                self._translate_response_headers(flow, response)
+        assert flow.response
+        for field in self.new_cookies.pop(flow, []):
+            flow.response.headers.add("Set-Cookie", field)
+
+    async def _refresh_answer(self, flow: http.HTTPFlow) -> http.Response:
+        """The answer to a front end that renews the token itself."""
+        if flow not in self.refresh_tokens:
+            raise Refused("bad_cookie", "There is no refresh token. Log in again.")
+        renewed = await self._renew(flow)
+        if not isinstance(renewed, Captured):
+            raise renewed or Refused("upstream_unreachable", "The API did not answer the refresh.")
+        response = http.Response.make(200)
+        login.replace_body(response, renewed)
+        for field in self.new_cookies.pop(flow, []):
+            response.headers.add("Set-Cookie", field)
+        varies = bool(self._require_settings().allowed_origins)
+        guard.answer_cors(response, flow.metadata.get(CORS), varies=varies)
+        return response
+
+    async def _renew(self, flow: http.HTTPFlow) -> Captured | Refused | None:
+        """The fresh token, or the API's refusal; None when it did not answer.
+
+        What comes of it for the browser's cookies is put by, for whatever answer goes there.
+        """
+        refresh_token = self.refresh_tokens.pop(flow)
+        key = "\n".join([str(flow.client_conn.proxy_mode), refresh_token]).encode()
+        renewed = await self.renewals.run(key, lambda: self._ask_for_token(flow, refresh_token))
+        if isinstance(renewed, Captured):
+            self.new_cookies[flow] = self._issued_cookies(flow, renewed)
+        elif renewed:
+            self.new_cookies[flow] = self._expired_cookies(flow)
+        return renewed
+
+    async def _ask_for_token(
+        self, flow: http.HTTPFlow, refresh_token: str
+    ) -> Captured | Refused | None:
+        settings = self._require_settings()
+        assert settings.renewal
+        own = flow.copy()
+        own.metadata = {ROLE: "own"}
+        settings.renewal.fill(own.request, refresh_token, settings.header)
+        response = await send(own, ctx.options)
+        if response is None or response.status_code >= 500:
+            return None
+        refused = Refused("bad_cookie", "The API does not renew this login. Log in again.")
+        try:
+            return self._captured(own, response) or refused
+        except Refused as error:
+            logger.warning("the answer to the refresh cannot be used: %s", error)
+            return refused
+
+    def _captured(self, flow: http.HTTPFlow, response: http.Response) -> Captured | None:
+        settings = self._require_settings()
+        return login.read_answer(
+            flow.request.method,
+            response,
+            settings.token_sources,
+            redact=settings.redact_login,
+            refresh=settings.renewal.pointer if settings.renewal else None,
+        )
 
     # Responses
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         """Decide about the response's headers; a streamed one's are sent right after this hook."""
-        if not is_reverse(flow) or flow.metadata.get(ROLE) in ANSWERED_HERE:
+        if not is_reverse(flow) or flow.metadata.get(ROLE) in (*ANSWERED_HERE, "own"):
             return
         response = flow.response
         assert response
@@ -328,7 +463,7 @@ class CookieAuth:
             credentials.translate_set_cookies(
                 response.headers,
                 settings,
-                self._jar(flow, settings),
+                self._jars(flow, settings)[0],
                 tls=flow.client_conn.tls,
                 replayed=flow.is_replay == "response",
             )
@@ -339,16 +474,22 @@ class CookieAuth:
                 response.headers, upstream, settings.prefix, settings.base_path
             )
             expired = response.status_code == 401 and flow.metadata.get(INJECTED)
-            if role == "api" and expired and settings.clear_on_401:
-                for field in self._expired_cookies(flow):
-                    response.headers.add("Set-Cookie", field)
-        if role in ("login", "sign-out"):
+            if role == "api" and expired and settings.clear_on_401 and not settings.renewal:
+                self.new_cookies[flow] = self._expired_cookies(flow)
+            for field in self.new_cookies.pop(flow, []):
+                response.headers.add("Set-Cookie", field)
+        if role in ("login", "sign-out") or self._renewable(flow, response):
             response.stream = False
         elif transport.response_streams(response):
             response.stream = transport.Recorder()
 
-    def response(self, flow: http.HTTPFlow) -> None:
-        if not is_reverse(flow):
+    def _renewable(self, flow: http.HTTPFlow, response: http.Response) -> bool:
+        """Whether the API has refused a token that may be renewed."""
+        refused = response.status_code == 401 and flow.metadata.get(INJECTED)
+        return bool(refused and flow.metadata[ROLE] == "api" and flow in self.refresh_tokens)
+
+    async def response(self, flow: http.HTTPFlow) -> None:
+        if not is_reverse(flow) or flow.metadata.get(ROLE) == "own":
             return
         response = flow.response
         assert response
@@ -358,6 +499,8 @@ class CookieAuth:
             elif flow.metadata[ROLE] == "sign-out":
                 told = "done" if 200 <= response.status_code <= 299 else "failed"
                 flow.response = self._logout_answer(flow, upstream=told)
+            elif self._renewable(flow, response):
+                await self._renew_and_retry(flow)
             transport.record(response)
             if not flow.request.is_http2:
                 response.trailers = None  # an HTTP/2 server's; mitmproxy cannot send them on
@@ -366,25 +509,13 @@ class CookieAuth:
         self._answer_if_refused(flow)
 
     def _translate_login_answer(self, flow: http.HTTPFlow) -> None:
-        settings = self._require_settings()
         response = flow.response
         assert response
         response.trailers = None
-        captured = login.read_answer(
-            flow.request.method,
-            response,
-            settings.token_sources,
-            redact=settings.redact_login,
-        )
+        captured = self._captured(flow, response)
         if captured is None:
             return  # a second factor, a GraphQL error, a wrong password
-        cookies = credentials.issue_cookies(
-            captured,
-            settings,
-            self._jar(flow, settings),
-            tls=flow.client_conn.tls,
-            stale=flow.metadata.get(COOKIES, []),
-        )
+        cookies = self._issued_cookies(flow, captured)
         login.replace_body(response, captured)
         for cookie in cookies:
             response.headers.add("Set-Cookie", cookie)
@@ -417,7 +548,7 @@ class CookieAuth:
     def _answer_failure(self, flow: http.HTTPFlow, reason: str) -> http.Response | None:
         """What the browser gets when the flow fails on its way; see `upstream.gaps`."""
         role = flow.metadata.get(ROLE)
-        if not is_reverse(flow) or role is None:
+        if not is_reverse(flow) or role in (None, "own"):
             return None
         try:
             upstream = f"{flow.request.scheme}://{flow.request.host_header}"
@@ -443,9 +574,9 @@ class CookieAuth:
         response = answers.refusal(flow.request.method, code, message)
         origin = flow.metadata.get(CORS)
         guard.answer_cors(response, origin, varies=origin is not None)
-        if code == "bad_cookie":
-            for field in self._expired_cookies(flow):
-                response.headers.add("Set-Cookie", field)
+        expired = self._expired_cookies(flow) if code == "bad_cookie" else []
+        for field in self.new_cookies.pop(flow, expired):
+            response.headers.add("Set-Cookie", field)
         return response
 
     def _require_settings(self) -> Settings:

@@ -1,7 +1,12 @@
 """APIs that differ from the one the addon was made for, against a real mitmdump."""
 
+import contextlib
 import json
+import os
 import random
+import shutil
+import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -9,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from support import Client, Message, Mitmdump, Upstream, answer, free_port, running
+from support import Client, Message, Mitmdump, Upstream, answer, eventually, free_port, running
 from test_jar import jwt
 
 ProxyWith = Callable[..., Mitmdump]
@@ -172,6 +177,68 @@ def test_many_users_at_once_are_never_mixed_up(
 
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(live, range(16)))
+
+
+NGINX = shutil.which("nginx") or ""
+
+NGINX_CONF = """
+daemon off;
+pid {folder}/pid;
+error_log {folder}/error.log;
+events {{}}
+http {{
+  access_log off;
+  client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+  upstream proxies {{ server 127.0.0.1:{first}; server 127.0.0.1:{second}; }}
+  server {{
+    listen 127.0.0.1:{port};
+    location / {{ proxy_pass http://proxies; proxy_set_header Host $http_host; }}
+  }}
+}}
+"""
+
+
+@pytest.mark.skipif(not NGINX and os.environ.get("CI") != "true", reason="no nginx on the PATH")
+def test_proxies_that_share_a_secret_serve_one_user_behind_nginx(
+    upstream: Upstream, confdir: Path, tmp_path: Path
+) -> None:
+    upstream.respond = accounts
+    port = free_port()
+    options = ["--set", SECRET]
+    with (
+        running(Mitmdump(upstream.url, *options, confdir=confdir)) as first,
+        running(Mitmdump(upstream.url, *options, confdir=confdir)) as second,
+    ):
+        conf = tmp_path / "nginx.conf"
+        conf.write_text(
+            NGINX_CONF.format(
+                folder=tmp_path, first=first.client.port, second=second.client.port, port=port
+            )
+        )
+        nginx = subprocess.Popen([NGINX, "-p", str(tmp_path), "-c", str(conf)])
+        try:
+            browser = Browser(Client(port))
+            assert eventually(lambda: can_connect(port))
+            for user in ("ada", "user-7", "bob"):  # the second one's token is long
+                browser.request("POST", "/login", x_user=user)
+                for _ in range(4):
+                    got = json.loads(browser.request("GET", "/me").body)
+                    assert got == {"you": user * (400 if user.endswith("7") else 1)}
+            for mitmdump in (first, second):
+                assert "GET " in mitmdump.log
+        finally:
+            nginx.terminate()
+            nginx.wait(10)
+
+
+def can_connect(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False
 
 
 # Several APIs

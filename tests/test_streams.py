@@ -61,11 +61,12 @@ def test_which_uploads_stream(headers: dict[str, str], streams: bool) -> None:
 
 
 def read_until(sock: socket.socket, end: bytes) -> bytes:
+    """What comes up to and with `end`; what follows stays in the socket."""
     got = b""
     while not got.endswith(end):
-        chunk = sock.recv(65536)
-        assert chunk, f"closed after {got!r}"
-        got += chunk
+        byte = sock.recv(1)
+        assert byte, f"closed after {got!r}"
+        got += byte
     return got
 
 

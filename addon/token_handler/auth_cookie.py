@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote, unquote_to_bytes
 
 MAX_COOKIE_BYTES = 4096
@@ -22,11 +22,12 @@ class CookieAttributes:
     secure: bool
     max_age: int | None
     """Seconds, or None for a cookie that ends with the browser's session."""
+    path: str = "/"
 
     def __str__(self) -> str:
         return "".join(
             (
-                "; Path=/; HttpOnly",
+                f"; Path={self.path}; HttpOnly",
                 f"; SameSite={self.same_site.capitalize()}",
                 "; Secure" if self.secure else "",
                 "" if self.max_age is None else f"; Max-Age={self.max_age}",
@@ -56,10 +57,10 @@ class Forwarded:
     names: frozenset[str]
     own: str
     """The auth cookie's name, which is never forwarded: not its pieces (`own.0`) either, nor the
-    cookie of another API on another port (`own-8082`)."""
+    cookie of another API on another port (`own-8082`), nor a refresh token (`own-refresh`)."""
 
     def __contains__(self, name: str) -> bool:
-        if re.fullmatch(re.escape(self.own) + r"(-\d+)?(\.\d+)?", name):
+        if re.fullmatch(re.escape(self.own) + r"(-\d+)?(-refresh)?(\.\d+)?", name):
             return False
         return "*" in self.names or name in self.names
 
@@ -129,5 +130,5 @@ def set_cookie(name: str, value: str, attributes: CookieAttributes) -> str:
 
 def expire_cookie(name: str, attributes: CookieAttributes) -> str:
     """The Set-Cookie field value that deletes the cookie: same name and Path, a time long past."""
-    unending = CookieAttributes(attributes.same_site, attributes.secure, max_age=0)
-    return f"{name}={unending}; Expires=Thu, 01 Jan 1970 00:00:00 GMT"
+    over = replace(attributes, max_age=0)
+    return f"{name}={over}; Expires=Thu, 01 Jan 1970 00:00:00 GMT"

@@ -77,6 +77,31 @@ def issue_cookies(
     raise Refused("login_unreadable", f"The token in the API's answer to this login {problem}.")
 
 
+def issue_refresh_cookies(
+    refresh_token: str | None, settings: Settings, jar: Jar, *, tls: bool, stale: list[str]
+) -> list[str]:
+    """The Set-Cookie field values that give a refresh token to a browser; none without one.
+
+    Raises Refused for one that could not come back as it is.
+    """
+    if refresh_token is None:
+        return []
+    try:
+        return jar.issue(refresh_token, settings.refresh_cookie_attributes(tls=tls), stale)
+    except UnicodeEncodeError:
+        problem = "is not Unicode text"
+    except ValueError as error:
+        problem = str(error)
+    raise Refused("login_unreadable", f"The refresh token in the API's answer {problem}.")
+
+
+def injected_token(headers: http.Headers, settings: Settings) -> str:
+    """The token in the API's header, as `translate` put it there."""
+    before, after = settings.header_format.before, settings.header_format.after
+    value: bytes = headers.get(settings.header, "").encode("utf-8", "surrogateescape")
+    return value[len(before) : len(value) - len(after)].decode("utf-8", "replace")
+
+
 def translate_set_cookies(
     headers: http.Headers, settings: Settings, jar: Jar, *, tls: bool, replayed: bool
 ) -> None:

@@ -79,11 +79,13 @@ class Jar:
             raise ValueError(f"takes {len(value)} bytes, and {LONGEST_VALUE} are the most")
         cookies = self._split(value)
         kept = [set_cookie(name, piece, attributes) for name, piece in cookies.items()]
-        return kept + [expire_cookie(name, attributes) for name in stale if name not in cookies]
+        gone = [name for name in stale if self.owns(name) and name not in cookies]
+        return kept + [expire_cookie(name, attributes) for name in gone]
 
     def expire(self, names: Iterable[str], attributes: CookieAttributes) -> list[str]:
         """The Set-Cookie values that delete the cookie, and these of its pieces."""
-        return [expire_cookie(name, attributes) for name in sorted({self.name, *names})]
+        ours = {self.name, *filter(self.owns, names)}
+        return [expire_cookie(name, attributes) for name in sorted(ours)]
 
     @property
     def _context(self) -> str:

@@ -63,18 +63,28 @@ class Captured:
     body: bytes
     beside: Mapping[str, object]
     """What stands beside the token in the API's JSON."""
+    refresh_token: str | None = None
 
 
 def read_answer(
-    method: str, response: http.Response, sources: tuple[Source, ...], *, redact: bool
+    method: str,
+    response: http.Response,
+    sources: tuple[Source, ...],
+    *,
+    redact: bool,
+    refresh: JsonPointer | None = None,
 ) -> Captured | None:
     """Find the token in an API's answer; None when the answer holds none and may pass as it is.
+
+    `refresh` is where the answer may hold a refresh token as well.
 
     Raises Refused when the answer may hold a token that cannot be taken out of it.
     """
     # HEAD and OPTIONS log nobody in, but nothing hinders an API from answering them with a token.
     success = 200 <= response.status_code <= 299 and method not in ("HEAD", "OPTIONS")
     pointers = tuple(source for source in sources if isinstance(source, JsonPointer))
+    if refresh:
+        pointers += (refresh,)
     document: object = None
     problem = ""
     bodyless = response.status_code in (204, 205)
@@ -93,11 +103,17 @@ def read_answer(
     token, beside = found
     if not success:
         _unreadable(f"is no success ({method}, {response.status_code}) and yet holds a token")
+    companion = (
+        _find_token(document, response.headers, (refresh,), strict=True) if refresh else None
+    )
+    refresh_token = companion[0] if companion else None
     if bodyless:
         body = b""
+    elif redact and not problem:
+        body = _redacted(document, pointers, token, refresh_token)
     else:
-        body = _redacted(document, pointers, token) if redact and not problem else LOGGED_IN
-    return Captured(token, body, beside)
+        body = LOGGED_IN
+    return Captured(token, body, beside, refresh_token)
 
 
 def replace_body(response: http.Response, captured: Captured) -> None:
@@ -109,7 +125,11 @@ def replace_body(response: http.Response, captured: Captured) -> None:
         (name, value)
         for name, value in response.headers.fields
         if name.decode("ascii", "replace").lower() not in _BODY_HEADERS
-        and not _holds(value.decode("utf-8", "surrogateescape"), captured.token)
+        and not any(
+            _holds(value.decode("utf-8", "surrogateescape"), secret)
+            for secret in (captured.token, captured.refresh_token)
+            if secret
+        )
     )
     response.trailers = None
     response.content = captured.body
@@ -253,15 +273,15 @@ def _names_token(name: str) -> bool:
     )
 
 
-def _redacted(document: object, pointers: tuple[JsonPointer, ...], token: str) -> bytes:
-    """The document without what the pointers name; LOGGED_IN if the rest holds the token too."""
+def _redacted(document: object, pointers: tuple[JsonPointer, ...], *secrets: str | None) -> bytes:
+    """The document without what the pointers name; LOGGED_IN if the rest holds a secret too."""
     removed = frozenset(pointer.steps for pointer in pointers)
     if () in removed:
         return LOGGED_IN
     rest = json_pointer.without(document, removed)
     body = json.dumps(rest)
-    texts = (text for at, leaf in _leaves(rest) for text in (*at, leaf) if isinstance(text, str))
-    if _holds(body, token) or any(_holds(text, token) for text in texts):
+    texts = [text for at, leaf in _leaves(rest) for text in (*at, leaf) if isinstance(text, str)]
+    if any(_holds(text, secret) for secret in secrets if secret for text in (body, *texts)):
         return LOGGED_IN
     return body.encode()
 

@@ -5,13 +5,15 @@ To add an option: declare it in OPTIONS, give `Settings` a field, read it in `Se
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
 from token_handler.auth_cookie import CookieAttributes, Forwarded, HeaderFormat
 from token_handler.guard import Origin
+from token_handler.json_pointer import JsonPointer
 from token_handler.lifetime import LONGEST
 from token_handler.login import Source, parse_source
+from token_handler.renewal import Renewal
 from token_handler.route import normalise, strip_prefix
 from token_handler.seal import Seal
 
@@ -120,6 +122,24 @@ OPTIONS = (
         f" variable {SECRET_VARIABLE}.",
     ),
     Option(
+        "cookie_auth_refresh",
+        str,
+        "",
+        "API path that renews the token; empty: tokens are not renewed.",
+    ),
+    Option(
+        "cookie_auth_refresh_token",
+        str,
+        "/refreshToken",
+        "JSON Pointer to the refresh token in the answers to login and refresh.",
+    ),
+    Option(
+        "cookie_auth_refresh_body",
+        str,
+        '{"refreshToken": "{refresh_token}"}',
+        "Body of the request that renews the token, JSON or form, with {refresh_token} once.",
+    ),
+    Option(
         "cookie_auth_clear_on_401",
         bool,
         False,
@@ -202,6 +222,7 @@ class Settings:
     max_age_of_token: bool
     seal: Seal
     clear_on_401: bool
+    renewal: Renewal | None
     logout_upstream: tuple[str, str] | None
     """Method and upstream path at which the API is told of a logout."""
     frontend: Origin | None
@@ -269,6 +290,7 @@ class Settings:
             max_age=max_age if isinstance(max_age, int) else None,
             max_age_of_token=max_age == "token",
             seal=Seal.of(tuple(secrets.split())),
+            renewal=_renewal(read, base_path, [*logins, logout]),
             clear_on_401=bool(values["cookie_auth_clear_on_401"]),
             logout_upstream=(told_by, base_path + told_at)
             if values["cookie_auth_logout_upstream"]
@@ -287,6 +309,16 @@ class Settings:
         """The cookie's attributes on a browser connection with or without TLS."""
         secure = self.secure == "always" or (self.secure == "auto" and tls)
         return CookieAttributes(self.same_site, secure, self.max_age)
+
+    def refresh_cookie_attributes(self, *, tls: bool) -> CookieAttributes:
+        """Those of the cookie with the refresh token, which outlives the token's own.
+
+        It is needed wherever the API is called, so its Path is the prefix (but for `__Host-`
+        cookies, whose Path must be `/`).
+        """
+        attributes = self.cookie_attributes(tls=tls)
+        at_root = self.cookie.lower().startswith("__host-")
+        return replace(attributes, path="/" if at_root else self.prefix or "/")
 
     def path_to_browser(self, path: str) -> str:
         """An upstream path as the browser knows it: base path off, prefix on."""
@@ -314,6 +346,17 @@ class _Reader(NamedTuple):
             return parse(str(value))
         except ValueError as error:
             raise InvalidOption(name, value, str(error)) from None
+
+
+def _renewal(read: _Reader, base_path: str, others: list[str]) -> Renewal | None:
+    path = read.text("cookie_auth_refresh", lambda text: _path(text) if text else "")
+    if path and normalise(path) in map(normalise, others):
+        raise InvalidOption(
+            "cookie_auth_refresh", path, "another path than those of login and logout"
+        )
+    pointer = read.text("cookie_auth_refresh_token", JsonPointer.parse)
+    template = read.text("cookie_auth_refresh_body", Renewal.parse_template)
+    return Renewal(base_path + path, pointer, template) if path else None
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:

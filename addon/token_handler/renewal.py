@@ -1,0 +1,56 @@
+"""The request that an API wants for a fresh token, and where that token's companion is kept."""
+
+import json
+from dataclasses import dataclass
+from urllib.parse import quote_plus
+
+from mitmproxy import http
+
+from token_handler.json_pointer import JsonPointer
+
+_PLACE = "{refresh_token}"
+
+# What belongs to the browser's request only: its credentials, body, conditions and connection.
+_NOT_COPIED = (
+    "accept-encoding authorization connection content-encoding content-length content-type cookie"
+    " expect if-match if-modified-since if-none-match if-range if-unmodified-since range te trailer"
+    " transfer-encoding upgrade"
+).split()
+
+
+@dataclass(frozen=True)
+class Renewal:
+    """How the API renews a token."""
+
+    path: str
+    """Upstream path, as it is sent."""
+    pointer: JsonPointer
+    """Where login and refresh answers hold the refresh token."""
+    template: str
+    """The body that the API wants, JSON or form, with {refresh_token} once."""
+
+    @classmethod
+    def parse_template(cls, text: str) -> str:
+        """Raises ValueError, saying what would be right."""
+        if text.count(_PLACE) != 1:
+            raise ValueError('a body that holds {refresh_token} once: {"token": "{refresh_token}"}')
+        if text.lstrip().startswith(("{", "[")):
+            try:
+                json.loads(text)
+            except ValueError:
+                raise ValueError("JSON, or a form such as refresh_token={refresh_token}") from None
+        return text
+
+    def fill(self, request: http.Request, refresh_token: str, auth_header: str) -> None:
+        """Make the browser's request one for a fresh token, in place."""
+        for name in (*_NOT_COPIED, auth_header):
+            request.headers.pop(name, None)
+        request.method = "POST"
+        request.path = self.path
+        if self.template.lstrip().startswith(("{", "[")):
+            kind, value = "application/json", json.dumps(refresh_token)[1:-1]
+        else:
+            kind, value = "application/x-www-form-urlencoded", quote_plus(refresh_token)
+        request.headers["Content-Type"] = kind
+        request.headers["Accept"] = "application/json"
+        request.content = self.template.replace(_PLACE, value).encode()

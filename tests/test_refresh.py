@@ -1,0 +1,272 @@
+"""Tokens that run out and are renewed, with an API that takes each refresh token only once."""
+
+import json
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from support import Client, Message, Mitmdump, Upstream, answer, free_port, running
+from test_any_api import SECRET, Browser
+from test_jar import jwt
+
+ProxyWith = Callable[..., Mitmdump]
+
+OPTIONS = ("cookie_auth_refresh=/refresh",)
+
+
+class Accounts:
+    """An API whose refresh tokens rotate, as RFC 9700, 4.14 asks."""
+
+    def __init__(self, make_token: Callable[[int], str] = "token-{}".format) -> None:
+        self.lock = threading.Lock()
+        self.make_token = make_token
+        self.issued = 0
+        self.token = self.refresh_token = ""
+        self.refreshes: list[Message] = []
+
+    def pair(self, status: int = 200) -> bytes:
+        self.issued += 1
+        self.token = self.make_token(self.issued)
+        # The proxy remembers a refresh for a minute, so each test has its own.
+        self.refresh_token = f'refresh "&{secrets.token_hex(4)}'
+        pair = {"authToken": self.token, "refreshToken": self.refresh_token, "n": self.issued}
+        return answer(json.dumps(pair), status)
+
+    def __call__(self, request: Message) -> bytes:
+        with self.lock:
+            if request.target == "/login":
+                return self.pair()
+            if request.target == "/refresh":
+                self.refreshes.append(request)
+                if json.loads(request.body) == {"refreshToken": self.refresh_token}:
+                    return self.pair(201)
+                return answer('{"error": "reuse"}', 400)
+            if request.one("auth-token") != self.token:
+                return answer('{"error": "expired"}', 401, Location="/x", X_Denied="yes")
+            body = {"path": request.target, "body": request.body.decode()}
+            return answer(json.dumps(body), Set_Cookie="a=b")
+
+
+@pytest.fixture
+def accounts(upstream: Upstream) -> Accounts:
+    accounts = Accounts()
+    upstream.respond = accounts
+    return accounts
+
+
+def logged_in(proxy: Client) -> Browser:
+    browser = Browser(proxy)
+    assert browser.request("POST", "/login").body == b'{"loggedIn": true}'
+    return browser
+
+
+def test_a_login_keeps_both_tokens_out_of_reach(
+    proxy_with: ProxyWith, upstream: Upstream, accounts: Accounts
+) -> None:
+    proxy = proxy_with(*OPTIONS, "cookie_auth_login_body=redact").client
+    got = proxy.post("/login")
+    assert json.loads(got.body) == {"n": 1}
+    assert got.all("set-cookie") == [
+        "auth-token=token-1; Path=/; HttpOnly; SameSite=Lax",
+        f"auth-token-refresh={quote(accounts.refresh_token, safe='&')}"
+        "; Path=/; HttpOnly; SameSite=Lax",
+    ]
+    browser = logged_in(proxy_with(*OPTIONS, "cookie_auth_forward_cookies=*").client)
+    browser.cookies["theme"] = "dark"
+    browser.request("GET", "/me")
+    assert upstream.last.one("cookie") == "theme=dark"
+    assert "refresh" not in str(upstream.last)
+    browser.request("POST", "/logout")
+    assert not [name for name in browser.cookies if name.startswith("auth-token")]
+
+
+def test_under_a_prefix_the_refresh_cookie_stays_off_the_front_end(
+    proxy_with: ProxyWith, upstream: Upstream, accounts: Accounts
+) -> None:
+    proxy = proxy_with(*OPTIONS, "cookie_auth_prefix=/api").client
+    got = proxy.post("/api/login")
+    assert [field.partition("; ")[2].partition(";")[0] for field in got.all("set-cookie")] == [
+        "Path=/",
+        "Path=/api",
+    ]
+    assert "Path=/api; " in proxy.post("/api/logout").all("set-cookie")[1]
+
+
+@pytest.mark.parametrize("options", [(), (SECRET,)], ids=["plain", "sealed"])
+def test_a_refused_token_is_renewed_and_the_request_sent_again(
+    proxy_with: ProxyWith, accounts: Accounts, options: tuple[str, ...]
+) -> None:
+    browser = logged_in(proxy_with(*OPTIONS, *options).client)
+    accounts.token = "token of another time"
+    got = browser.request("PATCH", "/items?x=1")
+    assert got.status == 200
+    assert json.loads(got.body) == {"path": "/items?x=1", "body": "{}"}
+    assert len(got.all("set-cookie")) == 2
+    assert len(accounts.refreshes) == 1
+    assert accounts.refreshes[0].one("cookie") is accounts.refreshes[0].one("auth-token") is None
+    assert accounts.refreshes[0].one("content-type") == "application/json"
+    assert browser.request("GET", "/me").status == 200
+    assert len(accounts.refreshes) == 1
+
+
+def test_ten_requests_at_once_cause_one_refresh(proxy_with: ProxyWith, accounts: Accounts) -> None:
+    browser = logged_in(proxy_with(*OPTIONS).client)
+    accounts.token = "token of another time"
+    with ThreadPoolExecutor(10) as pool:
+        results = list(pool.map(lambda n: browser.request("GET", f"/{n}").status, range(10)))
+    assert results == [200] * 10
+    assert len(accounts.refreshes) == 1
+    assert browser.request("GET", "/me").status == 200
+
+
+def test_a_token_that_is_about_to_end_is_renewed_before_it_is_used(
+    proxy_with: ProxyWith, upstream: Upstream
+) -> None:
+    accounts = Accounts(lambda n: jwt({"n": n, "exp": time.time() + (5 if n == 1 else 3600)}))
+    upstream.respond = accounts
+    browser = logged_in(proxy_with(*OPTIONS).client)
+    upstream.received.clear()
+    assert browser.request("GET", "/me").status == 200
+    assert [request.target for request in upstream.received] == ["/refresh", "/me"]
+    assert browser.request("GET", "/me").status == 200
+    assert len(accounts.refreshes) == 1
+
+
+def test_a_cookie_that_has_ended_is_replaced_by_a_fresh_one(
+    proxy_with: ProxyWith, upstream: Upstream, accounts: Accounts
+) -> None:
+    browser = logged_in(proxy_with(*OPTIONS).client)
+    del browser.cookies["auth-token"]
+    upstream.received.clear()
+    assert browser.request("GET", "/me").status == 200
+    assert [request.target for request in upstream.received] == ["/refresh", "/me"]
+    assert "auth-token" in browser.cookies
+
+
+def test_a_front_end_may_renew_by_itself(
+    proxy_with: ProxyWith, upstream: Upstream, accounts: Accounts
+) -> None:
+    browser = logged_in(proxy_with(*OPTIONS).client)
+    got = browser.request("POST", "/refresh")
+    assert (got.status, got.body) == (200, b'{"loggedIn": true}')
+    assert browser.cookies["auth-token"] == accounts.token == "token-2"
+    assert len(accounts.refreshes) == 1
+    assert browser.request("GET", "/me").status == 200
+    got = browser.clients[0].post("/refresh")
+    assert (got.status, json.loads(got.body)["error"]) == (401, "bad_cookie")
+    got = browser.request("POST", "/refresh", sec_fetch_site="same-site")
+    assert got.status == 403
+    assert len(accounts.refreshes) == 1
+
+
+def test_a_refresh_that_fails_deletes_both_cookies_and_passes_the_401(
+    proxy_with: ProxyWith, accounts: Accounts
+) -> None:
+    browser = logged_in(proxy_with(*OPTIONS).client)
+    accounts.token, accounts.refresh_token = "another", "another"
+    got = browser.request("GET", "/me")
+    assert (got.status, got.body) == (401, b'{"error": "expired"}')
+    assert got.one("x-denied") == "yes"
+    assert got.one("location") == "/x"
+    assert not browser.cookies
+
+
+def test_an_api_that_does_not_answer_the_refresh_logs_nobody_out(
+    proxy_with: ProxyWith, upstream: Upstream, accounts: Accounts
+) -> None:
+    browser = logged_in(proxy_with(*OPTIONS).client)
+    held = browser.cookies.copy()
+    accounts.token = "another"
+    upstream.respond = lambda request: (
+        iter(()) if request.target == "/refresh" else accounts(request)
+    )
+    assert browser.request("GET", "/me").status == 401
+    assert browser.cookies == held
+    got = browser.request("POST", "/refresh")
+    assert (got.status, json.loads(got.body)["error"]) == (502, "upstream_unreachable")
+    upstream.respond = accounts
+    assert browser.request("GET", "/me").status == 200
+
+
+def test_a_body_that_streamed_is_not_sent_again(
+    proxy_with: ProxyWith, upstream: Upstream, accounts: Accounts
+) -> None:
+    browser = logged_in(proxy_with(*OPTIONS).client)
+    accounts.token = "another"
+    cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+    upstream.received.clear()
+    got = browser.clients[0].post("/upload", body=b"x" * 2_000_000, cookie=cookie)
+    assert got.status == 401
+    assert len(got.all("set-cookie")) == 2
+    assert [request.target for request in upstream.received] == ["/upload", "/refresh"]
+
+
+def test_the_body_of_a_refresh_may_be_a_form(proxy_with: ProxyWith, upstream: Upstream) -> None:
+    proxy = proxy_with(
+        "cookie_auth_refresh=/token",
+        "cookie_auth_refresh_token=refresh_token",
+        "cookie_auth_refresh_body=grant_type=refresh_token&refresh_token={refresh_token}",
+        "cookie_auth_header=Authorization",
+        "cookie_auth_header_format=Bearer {token}",
+        "cookie_auth_token=access_token",
+    ).client
+    upstream.answers('{"access_token": "t", "refresh_token": "a b&c"}')
+    browser = logged_in(proxy)
+    upstream.respond = lambda request: (
+        answer('{"access_token": "u"}')
+        if request.target == "/token"
+        else answer("{}", 200 if request.one("authorization") == "Bearer u" else 401)
+    )
+    assert browser.request("GET", "/me").status == 200
+    refresh = upstream.received[-2]
+    assert refresh.body == b"grant_type=refresh_token&refresh_token=a+b%26c"
+    assert refresh.one("content-type") == "application/x-www-form-urlencoded"
+    # An answer without a new refresh token leaves the old one in place.
+    assert browser.cookies["auth-token-refresh"] == "a%20b&c"
+
+
+def test_a_refresh_holds_up_nobody_else(
+    proxy_with: ProxyWith, upstream: Upstream, accounts: Accounts
+) -> None:
+    proxy = proxy_with(*OPTIONS).client
+    browser = logged_in(proxy)
+    accounts.token = "another"
+    asked, done = threading.Event(), threading.Event()
+
+    def respond(request: Message) -> bytes:
+        if request.target == "/refresh":
+            asked.set()
+            assert done.wait(10)
+        return accounts(request)
+
+    upstream.respond = respond
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(browser.request, "GET", "/me")
+        assert asked.wait(10)
+        assert proxy.get("/anonymous").status == 401
+        done.set()
+        assert waiting.result(10).status == 200
+
+
+def test_no_token_is_logged(proxy_with: ProxyWith, accounts: Accounts) -> None:
+    mitmdump = proxy_with(*OPTIONS)
+    browser = logged_in(mitmdump.client)
+    accounts.token = "another"
+    browser.request("GET", "/me")
+    assert "token-" not in mitmdump.log
+    assert 'refresh "' not in mitmdump.log
+
+
+def test_several_apis_keep_their_refresh_tokens_apart(
+    upstream: Upstream, accounts: Accounts, confdir: Path
+) -> None:
+    arguments = ["--mode", f"reverse:{upstream.url}@{free_port()}", "--set", OPTIONS[0]]
+    with running(Mitmdump(upstream.url, *arguments, confdir=confdir)) as mitmdump:
+        client = mitmdump.client
+        names = [field.partition("=")[0] for field in client.post("/login").all("set-cookie")]
+        assert names == [f"auth-token-{client.port}", f"auth-token-{client.port}-refresh"]
