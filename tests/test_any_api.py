@@ -29,10 +29,10 @@ class Browser:
         self.clients = clients
         self.cookies: dict[str, str] = {}
 
-    def request(self, method: str, target: str, **headers: str) -> Message:
+    def request(self, method: str, target: str, body: str = "{}", **headers: str) -> Message:
         cookie = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         client = random.choice(self.clients)
-        got = client.request(method, target, [("Cookie", cookie)], "{}", **headers)
+        got = client.request(method, target, [("Cookie", cookie)], body, **headers)
         for field in got.all("set-cookie"):
             name, _, value = field.partition(";")[0].partition("=")
             self.cookies.pop(name, None)

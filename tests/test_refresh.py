@@ -1,6 +1,7 @@
 """Tokens that run out and are renewed, with an API that takes each refresh token only once."""
 
 import json
+import random
 import secrets
 import threading
 import time
@@ -270,3 +271,42 @@ def test_several_apis_keep_their_refresh_tokens_apart(
         client = mitmdump.client
         names = [field.partition("=")[0] for field in client.post("/login").all("set-cookie")]
         assert names == [f"auth-token-{client.port}", f"auth-token-{client.port}-refresh"]
+
+
+@pytest.mark.parametrize("options", [(), (SECRET,)], ids=["plain", "sealed"])
+def test_many_users_who_log_in_renew_and_log_out_at_once_are_never_mixed_up(
+    proxy_with: ProxyWith, upstream: Upstream, options: tuple[str, ...]
+) -> None:
+    def respond(request: Message) -> bytes:
+        if request.target == "/login":
+            user, token = request.one("x-user"), "old"
+        elif request.target == "/refresh":
+            user, token = json.loads(request.body)["refreshToken"].partition("~")[0], "new"
+        else:
+            user, _, token = (request.one("auth-token") or "").partition("~")
+            return answer("{}", 401) if token == "old" else answer(json.dumps({"you": user}))
+        pair = {"authToken": f"{user}~{token}", "refreshToken": f"{user}~{secrets.token_hex(4)}"}
+        return answer(json.dumps(pair))
+
+    upstream.respond = respond
+    client = proxy_with(*OPTIONS, *options).client
+
+    def live(number: int) -> None:
+        browser, chance = Browser(client), random.Random(number)
+        user = ""
+        for _ in range(25):
+            action = chance.choice(["login", "me", "me", "me", "refresh", "logout"])
+            if action == "login":
+                user = f"user{number}-{chance.randrange(10)}"
+                browser.request("POST", "/login", x_user=user)
+            elif action == "logout":
+                browser.request("POST", "/logout")
+                user = ""
+            elif action == "refresh":
+                assert browser.request("POST", "/refresh").status == (200 if user else 401)
+            else:
+                got = browser.request("GET", "/me")
+                assert (got.status, json.loads(got.body)) == (200, {"you": user})
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(live, range(16)))

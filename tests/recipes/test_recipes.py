@@ -1,0 +1,334 @@
+"""Servers that nobody here wrote, installed from the registries and driven through the proxy.
+
+Not part of the default run, since it downloads them: `./run.sh test -m recipes`. The options are
+those of `addon/recipes.md`.
+"""
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+from support import ROOT, Message, Mitmdump, eventually, free_port, running
+from test_any_api import Browser, can_connect
+
+pytestmark = pytest.mark.recipes
+
+HERE = Path(__file__).parent
+CACHE = ROOT / ".cache" / "recipes"
+PASSWORD = "correct horse"
+
+
+def options_of(name: str) -> list[str]:
+    """The options that the recipe with this heading gives, from addon/recipes.md."""
+    text = (ROOT / "addon" / "recipes.md").read_text()
+    section = re.split(r"^## ", text, flags=re.MULTILINE)
+    (recipe,) = (part for part in section if part.startswith(name + "\n"))
+    (block,) = re.findall(r"```yaml\n(.*?)```", recipe, re.DOTALL)
+    return [block]
+
+
+def pip(name: str, *packages: str) -> Path:
+    """The Python of a virtual environment that has these packages."""
+    python = CACHE / name / "bin" / "python"
+    if not (CACHE / name / "installed").exists():
+        subprocess.run([sys.executable, "-m", "venv", str(CACHE / name)], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "-qq", *packages], check=True)
+        (CACHE / name / "installed").touch()
+    return python
+
+
+def npm(name: str, *packages: str, **overrides: str) -> Path:
+    """The folder with the programs of these packages; `overrides` as in package.json."""
+    folder = CACHE / name
+    if not (folder / "installed").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "package.json").write_text(json.dumps({"overrides": overrides}))
+        program = shutil.which("npm")
+        assert program, "npm is needed for this recipe"
+        install = [program, "install", "--prefix", str(folder), "--no-audit", "--no-fund"]
+        subprocess.run([*install, *packages], check=True, stdout=subprocess.DEVNULL)
+        (folder / "installed").touch()
+    return folder / "node_modules" / ".bin"
+
+
+Serve = Callable[..., Browser]
+
+
+@pytest.fixture
+def serve(tmp_path: Path, confdir: Path) -> Iterator[Serve]:
+    """Start a server, and the proxy before it with its recipe's options; a browser of the proxy."""
+    with ExitStack() as stack:
+
+        def serve(recipe: str, port: int, *command: str | Path) -> Browser:
+            log = stack.enter_context((tmp_path / "server.log").open("w"))
+            server = subprocess.Popen(
+                [str(part) for part in command], cwd=tmp_path, stdout=log, stderr=log
+            )
+            stack.callback(server.wait)
+            stack.callback(server.terminate)
+            up = eventually(lambda: can_connect(port), 60)
+            assert up, (tmp_path / "server.log").read_text()
+            (confdir / "config.yaml").write_text(options_of(recipe)[0])
+            mitmdump = Mitmdump(f"http://127.0.0.1:{port}", confdir=confdir)
+            return Browser(stack.enter_context(running(mitmdump)).client)
+
+        yield serve
+
+
+def send(browser: Browser, target: str, body: object, method: str = "POST") -> Message:
+    """Send JSON as a page does."""
+    return browser.request(
+        method, target, body=json.dumps(body), content_type="application/json", accept="*/*"
+    )
+
+
+def assert_logged_in(got: Message, browser: Browser, status: int = 200) -> None:
+    assert (got.status, got.body) == (status, b'{"loggedIn": true}')
+    assert browser.cookies
+
+
+def drive(
+    browser: Browser,
+    login: Callable[[str], Message],
+    protected: Callable[[], Message],
+    *,
+    wrong: int,
+    anonymous: int,
+    status: int = 200,
+) -> Message:
+    """Wrong password, login, protected call, logout; the protected call's answer."""
+    assert protected().status == anonymous
+    assert login("wrong").status == wrong
+    assert not browser.cookies
+    assert_logged_in(login(PASSWORD), browser, status)
+    answer = protected()
+    assert answer.status == 200
+    # Servers that refuse a login which comes with an old token would refuse this one.
+    browser.cookies["auth-token"] = "expired"
+    assert_logged_in(login(PASSWORD), browser, status)
+    assert json.loads(browser.request("POST", "/logout").body)["loggedIn"] is False
+    assert not browser.cookies
+    assert protected().status == anonymous
+    return answer
+
+
+DJANGO = ["djangorestframework", "djangorestframework-simplejwt", "graphene-django"]
+DJANGO += ["django-graphql-jwt", "setuptools<81"]
+
+
+@pytest.fixture
+def django(tmp_path: Path) -> tuple[int, list[str | Path]]:
+    port = free_port()
+    database = tmp_path / "db.sqlite"
+    python = pip("django", *DJANGO)
+    return port, [python, HERE / "django_project.py", database, f"127.0.0.1:{port}"]
+
+
+def test_django_rest_framework_tokens(serve: Serve, django: tuple[int, list[str | Path]]) -> None:
+    browser = serve("Django REST framework: TokenAuthentication", django[0], *django[1])
+    got = drive(
+        browser,
+        lambda password: send(
+            browser, "/api-token-auth/", {"username": "ada", "password": password}
+        ),
+        lambda: browser.request("GET", "/me/"),
+        wrong=400,
+        anonymous=401,
+    )
+    assert json.loads(got.body) == {"user": "ada"}
+
+
+def test_simple_jwt_with_refresh(serve: Serve, django: tuple[int, list[str | Path]]) -> None:
+    browser = serve("Django REST framework: Simple JWT", django[0], *django[1])
+
+    def login(password: str) -> Message:
+        return send(browser, "/api/token/", {"username": "ada", "password": password})
+
+    def me() -> Message:
+        return browser.request("GET", "/me/")
+
+    drive(browser, login, me, wrong=401, anonymous=401)
+    login(PASSWORD)
+    first = browser.cookies.copy()
+    time.sleep(3)  # the token is good for 32 seconds, and is renewed 30 before its end
+    assert me().status == 200
+    assert browser.cookies.keys() == first.keys()
+    assert not set(browser.cookies.values()) & set(first.values())
+
+
+def test_django_graphql_jwt(serve: Serve, django: tuple[int, list[str | Path]]) -> None:
+    browser = serve("django-graphql-jwt", django[0], *django[1])
+
+    def login(password: str) -> Message:
+        query = 'mutation Login($p: String!) { tokenAuth(username: "ada", password: $p) { token } }'
+        return send(browser, "/graphql", {"query": query, "variables": {"p": password}})
+
+    def me() -> Message:
+        got = send(browser, "/graphql", {"query": "{ me }"})
+        if json.loads(got.body)["data"] == {"me": "ada"}:
+            return got
+        return Message(("401",), got.headers, got.body)
+
+    drive(browser, login, me, wrong=200, anonymous=401)
+
+
+def test_fastapi_users(serve: Serve, tmp_path: Path) -> None:
+    port = free_port()
+    python = pip("fastapi", "fastapi-users[sqlalchemy]", "uvicorn", "aiosqlite")
+    project = HERE / "fastapi_project.py"
+    browser = serve("FastAPI Users", port, python, project, tmp_path / "db", str(port))
+    user = {"email": "ada@example.com", "password": PASSWORD}
+    assert send(browser, "/auth/register", user).status == 201
+
+    def login(password: str) -> Message:
+        form = urlencode({"username": "ada@example.com", "password": password})
+        kind = "application/x-www-form-urlencoded"
+        return browser.request("POST", "/auth/jwt/login", body=form, content_type=kind)
+
+    drive(browser, login, lambda: browser.request("GET", "/users/me"), wrong=400, anonymous=401)
+
+
+def test_json_server_auth(serve: Serve, tmp_path: Path) -> None:
+    port = free_port()
+    programs = npm("json-server-auth", "json-server@0.17.4", "json-server-auth")
+    (tmp_path / "db.json").write_text('{"users": [], "notes": [{"id": 1}]}')
+    program = programs / "json-server-auth"
+    browser = serve("json-server-auth", port, program, "db.json", "--port", str(port))
+    user = {"email": "ada@example.com", "password": PASSWORD}
+    assert_logged_in(send(browser, "/register", user), browser, 201)
+    browser.request("POST", "/logout")
+    drive(
+        browser,
+        lambda password: send(browser, "/login", user | {"password": password}),
+        lambda: browser.request("GET", "/660/notes"),
+        wrong=400,
+        anonymous=401,
+    )
+
+
+def test_node_red(serve: Serve, tmp_path: Path) -> None:
+    port = free_port()
+    programs = npm("node-red", "node-red")
+    code = f"require('bcryptjs').hashSync('{PASSWORD}', 8)"
+    hashed = subprocess.run(
+        ["node", "-p", code], cwd=programs.parent, check=True, capture_output=True, text=True
+    ).stdout.strip()
+    users = [{"username": "ada", "password": hashed, "permissions": "*"}]
+    auth = {"type": "credentials", "users": users}
+    (tmp_path / "settings.js").write_text(
+        f"module.exports = {{ adminAuth: {json.dumps(auth)}, uiHost: '127.0.0.1' }}"
+    )
+    command = [programs / "node-red", "--userDir", tmp_path, "--settings", "settings.js"]
+    browser = serve("Node-RED", port, *command, "--port", str(port))
+
+    def login(password: str) -> Message:
+        grant = {"client_id": "node-red-editor", "grant_type": "password", "scope": "*"}
+        return send(browser, "/auth/token", grant | {"username": "ada", "password": password})
+
+    def flows() -> Message:
+        return browser.request("GET", "/flows")
+
+    assert eventually(lambda: flows().status == 401, 30)
+    drive(browser, login, flows, wrong=403, anonymous=401)
+
+
+def test_verdaccio(serve: Serve, tmp_path: Path) -> None:
+    port = free_port()
+    (tmp_path / "config.yaml").write_text(
+        "storage: ./storage\n"
+        "auth: {htpasswd: {file: ./htpasswd}}\n"
+        "packages: {'**': {access: $all, publish: $authenticated}}\n"
+        "log: {type: stdout, level: warn}\n"
+    )
+    # It asks for a tag of node-fetch that not every registry has.
+    program = npm("verdaccio", "verdaccio", **{"node-fetch": "^2.7.0"}) / "verdaccio"
+    listen = f"127.0.0.1:{port}"
+    browser = serve("Verdaccio", port, program, "--config", "config.yaml", "--listen", listen)
+
+    def login(password: str, **headers: str) -> Message:
+        target = "/-/user/org.couchdb.user:ada"
+        body = json.dumps({"name": "ada", "password": password})
+        return browser.request("PUT", target, body, content_type="application/json", **headers)
+
+    def basic(password: str) -> str:
+        return "Basic " + base64.b64encode(f"ada:{password}".encode()).decode()
+
+    def whoami() -> object:
+        return json.loads(browser.request("GET", "/-/whoami").body).get("username")
+
+    assert_logged_in(login(PASSWORD), browser, 201)  # the first one makes the account
+    assert whoami() == "ada"
+    browser.request("POST", "/logout")
+    assert whoami() is None
+    assert login("wrong", authorization=basic("wrong")).status == 401
+    assert not browser.cookies
+    assert_logged_in(login(PASSWORD, authorization=basic(PASSWORD)), browser, 201)
+    assert whoami() == "ada"
+
+
+def test_synapse_with_refresh_and_sign_out(serve: Serve, tmp_path: Path) -> None:
+    port = free_port()
+    python = pip("synapse", "matrix-synapse")
+    config = tmp_path / "homeserver.yaml"
+    config.write_text(
+        "server_name: localhost\n"
+        "report_stats: false\n"
+        "enable_registration: false\n"
+        "registration_shared_secret: only-for-this-test\n"
+        "macaroon_secret_key: only-for-this-test\n"
+        "refreshable_access_token_lifetime: 2s\n"
+        f"signing_key_path: {tmp_path}/signing.key\n"
+        f"media_store_path: {tmp_path}/media\n"
+        f"database: {{name: sqlite3, args: {{database: '{tmp_path}/db'}}}}\n"
+        "listeners:\n"
+        f"- {{port: {port}, type: http, tls: false, bind_addresses: ['127.0.0.1'],"
+        " resources: [{names: [client]}]}\n"
+        "trusted_key_servers: []\n"
+    )
+    synapse = [python, "-m", "synapse.app.homeserver", "-c", config]
+    subprocess.run([str(part) for part in [*synapse, "--generate-keys"]], check=True, cwd=tmp_path)
+    browser = serve("Matrix Synapse", port, *synapse)
+    register = [python.parent / "register_new_matrix_user", "-c", config, "--no-admin"]
+    register += ["-u", "ada", "-p", PASSWORD, f"http://127.0.0.1:{port}"]
+    subprocess.run([str(part) for part in register], check=True)
+
+    def login(password: str) -> Message:
+        user = {"type": "m.id.user", "user": "ada"}
+        body = {"type": "m.login.password", "identifier": user, "password": password}
+        return send(browser, "/api/login", body | {"refresh_token": True})
+
+    def whoami() -> Message:
+        return browser.request("GET", "/api/account/whoami")
+
+    assert whoami().status == 401
+    assert login("wrong").status == 403
+    assert_logged_in(login(PASSWORD), browser)
+    first = browser.cookies.copy()
+    assert json.loads(whoami().body)["user_id"] == "@ada:localhost"
+    time.sleep(3)
+    assert whoami().status == 200
+    assert browser.cookies.keys() == first.keys()
+    assert not set(browser.cookies.values()) & set(first.values())
+    last = browser.cookies.copy()
+    got = browser.request("POST", "/api/logout")
+    assert json.loads(got.body) == {"loggedIn": False, "upstream": "done"}
+    assert not browser.cookies
+    browser.cookies = last  # the server has forgotten them as well
+    assert whoami().status == 401
+
+
+def test_no_recipe_is_without_its_options() -> None:
+    text = (ROOT / "addon" / "recipes.md").read_text()
+    names = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert len(names) >= 10
+    for name in names:
+        assert "cookie_auth_" in options_of(name)[0]
