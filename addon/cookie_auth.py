@@ -54,9 +54,10 @@ from token_handler.lifetime import seconds_left  # noqa: E402
 from token_handler.login import Captured  # noqa: E402
 from token_handler.settings import OPTIONS, InvalidOption, Settings  # noqa: E402
 from token_handler.stand_in import StandIn, is_reverse  # noqa: E402
+from token_handler.wallet import Wallet  # noqa: E402
 from upstream import gaps  # noqa: E402
 from upstream.loopback import Loopback  # noqa: E402
-from upstream.refresh import OnlyOnce, send  # noqa: E402
+from upstream.refresh import Renewals  # noqa: E402
 
 logger = logging.getLogger(__name__)
 
@@ -87,9 +88,8 @@ class CookieAuth:
         self.is_running = False
         self.loopback = Loopback()
         self.reopen_gaps: Callable[[], None] = lambda: None
-        self.renewals: OnlyOnce[Captured | Refused | None] = OnlyOnce()
-        # Secrets and cookies of flows that are under way; in memory only.
-        self.refresh_tokens: WeakKeyDictionary[http.HTTPFlow, str] = WeakKeyDictionary()
+        self.renewals = Renewals(mark={ROLE: "own"})
+        # Set-Cookie values for whatever answer the flow's browser will get; in memory only.
         self.new_cookies: WeakKeyDictionary[http.HTTPFlow, list[str]] = WeakKeyDictionary()
 
     # Life cycle
@@ -251,16 +251,16 @@ class CookieAuth:
                 "A page of another origin may not do this. If it is yours:"
                 " --set cookie_auth_allowed_origins=<its origin>",
             )
-        jar, refresh_jar = self._jars(flow, settings)
-        cookies = request.headers.get_all("cookie")
-        flow.metadata[COOKIES] = jar.names_in(cookies) + refresh_jar.names_in(cookies)
+        wallet = self._wallet(flow)
+        jar, cookies = wallet.jar, request.headers.get_all("cookie")
+        flow.metadata[COOKIES] = wallet.names_in(cookies)
         if is_logout:
             self._route_logout(flow, settings, jar)
             return
         if settings.renewal and trusted and not is_login:
             with contextlib.suppress(Refused):
-                if refresh_token := refresh_jar.read(cookies):
-                    self.refresh_tokens[flow] = refresh_token.decode("utf-8", "replace")
+                if refresh_token := wallet.refresh_jar.read(cookies):
+                    self.renewals.remember(flow, refresh_token)
         if is_refresh:
             flow.metadata[ROLE] = "refresh"
             return
@@ -307,47 +307,31 @@ class CookieAuth:
         request = flow.request.copy()
         request.method = flow.metadata.get(ASKED_BY, request.method)
         response = answers.logged_out(
-            request, settings.logout_redirect, self._expired_cookies(flow), upstream
+            request, settings.logout_redirect, self._expired(flow), upstream
         )
         guard.answer_cors(response, flow.metadata.get(CORS), varies=bool(settings.allowed_origins))
         return response
 
-    def _expired_cookies(self, flow: http.HTTPFlow) -> list[str]:
-        """The Set-Cookie values that delete the auth cookie and all that the browser has of it."""
-        settings = self._require_settings()
-        tls, names = flow.client_conn.tls, flow.metadata.get(COOKIES, [])
-        jar, refresh_jar = self._jars(flow, settings)
-        expired = jar.expire(names, settings.cookie_attributes(tls=tls))
-        if settings.renewal:
-            expired += refresh_jar.expire(names, settings.refresh_cookie_attributes(tls=tls))
-        return expired
+    def _expired(self, flow: http.HTTPFlow) -> list[str]:
+        """The Set-Cookie values that delete what the flow's browser has of our cookies."""
+        return self._wallet(flow).expire(flow.metadata.get(COOKIES, []))
 
-    def _issued_cookies(self, flow: http.HTTPFlow, captured: Captured) -> list[str]:
-        """The Set-Cookie values that keep the token, and its refresh token if it has one."""
-        settings = self._require_settings()
-        tls, names = flow.client_conn.tls, flow.metadata.get(COOKIES, [])
-        jar, refresh_jar = self._jars(flow, settings)
-        return credentials.issue_cookies(
-            captured, settings, jar, tls=tls, stale=names
-        ) + credentials.issue_refresh_cookies(
-            captured.refresh_token, settings, refresh_jar, tls=tls, stale=names
-        )
-
-    def _jars(self, flow: http.HTTPFlow, settings: Settings) -> tuple[Jar, Jar]:
-        """Where the tokens of the flow's API are kept; several APIs are told apart by our port."""
-        mode = flow.client_conn.proxy_mode
-        assert isinstance(mode, ReverseMode)
-        api = str(Origin.of(mode.scheme if mode.scheme == "http" else "https", *mode.address))
-        several = len(ctx.options.mode) > 1 and flow.client_conn.sockname
-        name = f"{settings.cookie}-{flow.client_conn.sockname[1]}" if several else settings.cookie
-        return Jar(name, api, settings.seal), Jar(f"{name}-refresh", api, settings.seal)
+    def _wallet(self, flow: http.HTTPFlow) -> Wallet:
+        """The cookies for the flow's API; several APIs are told apart by our port."""
+        settings, client = self._require_settings(), flow.client_conn
+        assert isinstance(client.proxy_mode, ReverseMode)
+        scheme = "http" if client.proxy_mode.scheme == "http" else "https"
+        api = str(Origin.of(scheme, *client.proxy_mode.address))
+        several = len(ctx.options.mode) > 1 and client.sockname
+        name = f"{settings.cookie}-{client.sockname[1]}" if several else settings.cookie
+        return Wallet(settings, name, api, client.tls)
 
     # Renewal
 
     async def _renew_if_due(self, flow: http.HTTPFlow) -> None:
         """Give the request a fresh token when its own is about to end, or has ended."""
         settings, headers = self._require_settings(), flow.request.headers
-        if flow.metadata[ROLE] != "api" or flow not in self.refresh_tokens:
+        if flow.metadata[ROLE] != "api" or flow not in self.renewals:
             return
         if flow.metadata[INJECTED]:
             left = seconds_left({}, credentials.injected_token(headers, settings), time.time())
@@ -371,11 +355,8 @@ class CookieAuth:
         repeatable = not request.stream and request.raw_content is not None
         live = "upgrade" in request.headers or "event-stream" in request.headers.get("accept", "")
         if isinstance(renewed, Captured) and repeatable and not live:
-            again = flow.copy()
-            again.metadata = {ROLE: "own"}
-            token = settings.header_format.value(renewed.token.encode())
-            again.request.headers[settings.header] = token
-            if response := await send(again, ctx.options):
+            token = renewed.token
+            if response := await self.renewals.ask_again(flow, settings, token, ctx.options):
                 flow.response = response
                 self._translate_response_headers(flow, response)
         assert flow.response
@@ -384,7 +365,7 @@ class CookieAuth:
 
     async def _refresh_answer(self, flow: http.HTTPFlow) -> http.Response:
         """The answer to a front end that renews the token itself."""
-        if flow not in self.refresh_tokens:
+        if flow not in self.renewals:
             raise Refused("bad_cookie", "There is no refresh token. Log in again.")
         renewed = await self._renew(flow)
         if not isinstance(renewed, Captured):
@@ -402,42 +383,13 @@ class CookieAuth:
 
         What comes of it for the browser's cookies is put by, for whatever answer goes there.
         """
-        refresh_token = self.refresh_tokens.pop(flow)
-        key = "\n".join([str(flow.client_conn.proxy_mode), refresh_token]).encode()
-        renewed = await self.renewals.run(key, lambda: self._ask_for_token(flow, refresh_token))
+        renewed = await self.renewals.renew(flow, self._require_settings(), ctx.options)
         if isinstance(renewed, Captured):
-            self.new_cookies[flow] = self._issued_cookies(flow, renewed)
+            held = flow.metadata.get(COOKIES, [])
+            self.new_cookies[flow] = self._wallet(flow).issue(renewed, held)
         elif renewed:
-            self.new_cookies[flow] = self._expired_cookies(flow)
+            self.new_cookies[flow] = self._expired(flow)
         return renewed
-
-    async def _ask_for_token(
-        self, flow: http.HTTPFlow, refresh_token: str
-    ) -> Captured | Refused | None:
-        settings = self._require_settings()
-        assert settings.renewal
-        own = flow.copy()
-        own.metadata = {ROLE: "own"}
-        settings.renewal.fill(own.request, refresh_token, settings.header)
-        response = await send(own, ctx.options)
-        if response is None or response.status_code >= 500:
-            return None
-        refused = Refused("bad_cookie", "The API does not renew this login. Log in again.")
-        try:
-            return self._captured(own, response) or refused
-        except Refused as error:
-            logger.warning("the answer to the refresh cannot be used: %s", error)
-            return refused
-
-    def _captured(self, flow: http.HTTPFlow, response: http.Response) -> Captured | None:
-        settings = self._require_settings()
-        return login.read_answer(
-            flow.request.method,
-            response,
-            settings.token_sources,
-            redact=settings.redact_login,
-            refresh=settings.renewal.pointer if settings.renewal else None,
-        )
 
     # Responses
 
@@ -463,7 +415,7 @@ class CookieAuth:
             credentials.translate_set_cookies(
                 response.headers,
                 settings,
-                self._jars(flow, settings)[0],
+                self._wallet(flow).jar,
                 tls=flow.client_conn.tls,
                 replayed=flow.is_replay == "response",
             )
@@ -475,7 +427,7 @@ class CookieAuth:
             )
             expired = response.status_code == 401 and flow.metadata.get(INJECTED)
             if role == "api" and expired and settings.clear_on_401 and not settings.renewal:
-                self.new_cookies[flow] = self._expired_cookies(flow)
+                self.new_cookies[flow] = self._expired(flow)
             for field in self.new_cookies.pop(flow, []):
                 response.headers.add("Set-Cookie", field)
         if role in ("login", "sign-out") or self._renewable(flow, response):
@@ -486,7 +438,7 @@ class CookieAuth:
     def _renewable(self, flow: http.HTTPFlow, response: http.Response) -> bool:
         """Whether the API has refused a token that may be renewed."""
         refused = response.status_code == 401 and flow.metadata.get(INJECTED)
-        return bool(refused and flow.metadata[ROLE] == "api" and flow in self.refresh_tokens)
+        return bool(refused and flow.metadata[ROLE] == "api" and flow in self.renewals)
 
     async def response(self, flow: http.HTTPFlow) -> None:
         if not is_reverse(flow) or flow.metadata.get(ROLE) == "own":
@@ -512,10 +464,17 @@ class CookieAuth:
         response = flow.response
         assert response
         response.trailers = None
-        captured = self._captured(flow, response)
+        settings = self._require_settings()
+        captured = login.read_answer(
+            flow.request.method,
+            response,
+            settings.token_sources,
+            redact=settings.redact_login,
+            refresh=settings.renewal.pointer if settings.renewal else None,
+        )
         if captured is None:
             return  # a second factor, a GraphQL error, a wrong password
-        cookies = self._issued_cookies(flow, captured)
+        cookies = self._wallet(flow).issue(captured, flow.metadata.get(COOKIES, []))
         login.replace_body(response, captured)
         for cookie in cookies:
             response.headers.add("Set-Cookie", cookie)
@@ -574,7 +533,7 @@ class CookieAuth:
         response = answers.refusal(flow.request.method, code, message)
         origin = flow.metadata.get(CORS)
         guard.answer_cors(response, origin, varies=origin is not None)
-        expired = self._expired_cookies(flow) if code == "bad_cookie" else []
+        expired = self._expired(flow) if code == "bad_cookie" else []
         for field in self.new_cookies.pop(flow, expired):
             response.headers.add("Set-Cookie", field)
         return response

@@ -1,5 +1,6 @@
 """No input makes the pure parts raise anything but a refusal, or lets a token through."""
 
+import dataclasses
 import json
 import string
 
@@ -13,6 +14,7 @@ from token_handler.json_pointer import JsonPointer
 from token_handler.login import Captured
 from token_handler.seal import Seal
 from token_handler.settings import OPTIONS, Settings
+from token_handler.wallet import Wallet
 
 SETTINGS = Settings.parse({option.name: option.default for option in OPTIONS})
 JARS = [Jar("auth-token", "http://api", Seal.of(keys)) for keys in ((), ("s" * 16,))]
@@ -55,9 +57,10 @@ def test_any_bytes_in_a_cookie_header_are_translated_or_refused(raw: bytes, jar:
 @example("x" * 4083, 3, JARS[1])
 def test_a_token_comes_back_byte_for_byte_or_is_refused(text: str, times: int, jar: Jar) -> None:
     token = text * times
-    captured = Captured(token, b"", {})
+    settings = dataclasses.replace(SETTINGS, seal=jar.seal)
     try:
-        cookies = credentials.issue_cookies(captured, SETTINGS, jar, tls=False, stale=[])
+        wallet = Wallet(settings, jar.name, jar.api, tls=False)
+        cookies = wallet.issue(Captured(token, b"", {}), [])
     except Refused as refused:
         assert refused.code == "login_unreadable"
         assert len(token) < 20 or token not in refused.message

@@ -1,15 +1,10 @@
-"""The request side: the browser's cookies stay at the proxy, the token becomes the API's header."""
-
-import dataclasses
-import time
+"""The credentials in a message: what each side may see of those of the other."""
 
 from mitmproxy import http
 
 from token_handler.answers import Refused
 from token_handler.auth_cookie import cookie_pairs, forwarded_cookies, forwarded_set_cookie
 from token_handler.jar import Jar
-from token_handler.lifetime import seconds_left
-from token_handler.login import Captured
 from token_handler.settings import Settings
 
 
@@ -48,51 +43,6 @@ def translate(
         )
     headers[settings.header] = settings.header_format.value(token)
     return True
-
-
-def issue_cookies(
-    captured: Captured, settings: Settings, jar: Jar, *, tls: bool, stale: list[str]
-) -> list[str]:
-    """The Set-Cookie field values that give a captured token to a browser.
-
-    `tls` tells of the browser's connection, `stale` names the auth cookies that it has.
-
-    Raises Refused for a token that could not come back as it is, or that is over.
-    """
-    token = captured.token
-    attributes = settings.cookie_attributes(tls=tls)
-    try:
-        if not settings.header_format.accepts(token.encode()):
-            raise ValueError("holds characters that no HTTP header can carry")
-        if settings.max_age_of_token:
-            left = seconds_left(captured.beside, token, time.time())
-            if left is not None and left <= 0:
-                raise ValueError("is over already; are the clocks of API and proxy right?")
-            attributes = dataclasses.replace(attributes, max_age=left)
-        return jar.issue(token, attributes, stale)
-    except UnicodeEncodeError:
-        problem = "is not Unicode text"
-    except ValueError as error:
-        problem = str(error)
-    raise Refused("login_unreadable", f"The token in the API's answer to this login {problem}.")
-
-
-def issue_refresh_cookies(
-    refresh_token: str | None, settings: Settings, jar: Jar, *, tls: bool, stale: list[str]
-) -> list[str]:
-    """The Set-Cookie field values that give a refresh token to a browser; none without one.
-
-    Raises Refused for one that could not come back as it is.
-    """
-    if refresh_token is None:
-        return []
-    try:
-        return jar.issue(refresh_token, settings.refresh_cookie_attributes(tls=tls), stale)
-    except UnicodeEncodeError:
-        problem = "is not Unicode text"
-    except ValueError as error:
-        problem = str(error)
-    raise Refused("login_unreadable", f"The refresh token in the API's answer {problem}.")
 
 
 def injected_token(headers: http.Headers, settings: Settings) -> str:

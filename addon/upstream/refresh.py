@@ -5,13 +5,21 @@ APIs that rotate refresh tokens take each only once, while a page asks for many 
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
+from weakref import WeakKeyDictionary
 
 from mitmproxy import http, options
 from mitmproxy.addons.clientplayback import ReplayHandler
+from token_handler import login
+from token_handler.answers import Refused
+from token_handler.login import Captured
+from token_handler.settings import Settings
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 SECONDS_TO_ANSWER = 30
 SECONDS_TO_REMEMBER = 60
@@ -60,3 +68,67 @@ class OnlyOnce(Generic[T]):
 
 async def _awaited(start: Callable[[], Awaitable[T]]) -> T:
     return await start()
+
+
+class Renewals:
+    """The refresh tokens of flows that are under way (in memory only), and what comes of them.
+
+    `mark` is put into the metadata of the proxy's own flows, so that its hooks leave them alone.
+    """
+
+    def __init__(self, mark: dict[str, str]) -> None:
+        self.mark = mark
+        self._tokens: WeakKeyDictionary[http.HTTPFlow, str] = WeakKeyDictionary()
+        self._once: OnlyOnce[Captured | Refused | None] = OnlyOnce()
+
+    def __contains__(self, flow: http.HTTPFlow) -> bool:
+        """Whether the flow's browser has a refresh token that was not used for this flow yet."""
+        return flow in self._tokens
+
+    def remember(self, flow: http.HTTPFlow, refresh_token: bytes) -> None:
+        self._tokens[flow] = refresh_token.decode("utf-8", "replace")
+
+    async def renew(
+        self, flow: http.HTTPFlow, settings: Settings, mitm_options: options.Options
+    ) -> Captured | Refused | None:
+        """The fresh token, or the API's refusal; None when it did not answer."""
+        refresh_token = self._tokens.pop(flow)
+        renewal = settings.renewal
+        assert renewal
+
+        async def ask() -> Captured | Refused | None:
+            own = self._own(flow)
+            renewal.fill(own.request, refresh_token, settings.header)
+            response = await send(own, mitm_options)
+            if response is None or response.status_code >= 500:
+                return None
+            refused = Refused("bad_cookie", "The API does not renew this login. Log in again.")
+            try:
+                return (
+                    login.read_answer(
+                        own.request.method,
+                        response,
+                        settings.token_sources,
+                        redact=settings.redact_login,
+                        refresh=renewal.pointer,
+                    )
+                    or refused
+                )
+            except Refused as error:
+                logger.warning("the answer to the refresh cannot be used: %s", error)
+                return refused
+
+        return await self._once.run(f"{flow.client_conn.proxy_mode}\n{refresh_token}".encode(), ask)
+
+    async def ask_again(
+        self, flow: http.HTTPFlow, settings: Settings, token: str, mitm_options: options.Options
+    ) -> http.Response | None:
+        """The answer to the flow's request with another token; None when there is none in time."""
+        own = self._own(flow)
+        own.request.headers[settings.header] = settings.header_format.value(token.encode())
+        return await send(own, mitm_options)
+
+    def _own(self, flow: http.HTTPFlow) -> http.HTTPFlow:
+        own: http.HTTPFlow = flow.copy()
+        own.metadata = dict(self.mark)
+        return own
