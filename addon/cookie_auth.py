@@ -151,8 +151,8 @@ class CookieAuth:
 
     async def requestheaders(self, flow: http.HTTPFlow) -> None:
         """Decide about the request; a streamed one's headers are sent right after this hook."""
-        if not is_reverse(flow):
-            return
+        if not is_reverse(flow) or flow.error:
+            return  # mitmproxy refuses malformed requests itself
         try:
             if flow.is_replay == "request" and ROLE in flow.metadata:
                 return  # translated when it was recorded

@@ -369,6 +369,24 @@ def test_nothing_is_logged_that_holds_a_token(proxy_with: ProxyWith, upstream: U
     assert "sekret" not in mitmdump.log
 
 
+@pytest.mark.parametrize(
+    "field",
+    [
+        "Content-Length: 1\r\nTransfer-Encoding: chunked",
+        "Content-Length: -1",
+        "Content-Length: 1\r\nb@d: x",
+    ],
+)
+def test_a_malformed_request_is_refused_and_no_bug_of_ours(
+    proxy_with: ProxyWith, upstream: Upstream, field: str
+) -> None:
+    mitmdump = proxy_with()
+    head = f"POST /login HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{field}\r\n\r\nx"
+    assert mitmdump.client.raw(head.encode()).startswith(b"HTTP/1.1 400 ")
+    assert not upstream.received
+    assert "internal" not in mitmdump.log
+
+
 # Logout
 
 

@@ -268,7 +268,7 @@ class Settings:
         secrets = str(values["cookie_auth_secret"] or (environ or {}).get(SECRET_VARIABLE, ""))
         if any(len(secret) < _SHORTEST_SECRET for secret in secrets.split()):
             raise InvalidOption(
-                "cookie_auth_secret", "…", f"at least {_SHORTEST_SECRET} characters long"
+                "cookie_auth_secret", "…", f"{_SHORTEST_SECRET} characters or more, without a blank"
             )
         max_age = read.text("cookie_auth_max_age", _max_age)
         told_at = read.text("cookie_auth_logout_upstream_path", lambda p: _path(p) if p else logout)
