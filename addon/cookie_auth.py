@@ -15,6 +15,7 @@ hook below ends in "translated" or "refused", whatever happens in between.
 """
 
 import contextlib
+import difflib
 import importlib
 import logging
 import os
@@ -124,9 +125,11 @@ class CookieAuth:
 
     def running(self) -> None:
         self.is_running = True
-        unknown = [name for name in ctx.options.deferred if name.startswith("cookie_auth")]
-        for name in unknown:
-            logger.error("%s: there is no such option; `mitmdump --options` lists them", name)
+        names = [option.name for option in OPTIONS]
+        for name in ctx.options.deferred:
+            if name.startswith("cookie_auth"):
+                near = difflib.get_close_matches(name, names, n=1, cutoff=0)
+                logger.error("%s: there is no such option; is it %s?", name, near[0])
         modes = [ProxyMode.parse(mode) for mode in ctx.options.mode]
         reverse = [mode for mode in modes if isinstance(mode, ReverseMode)]
         if ctx.options.server and not reverse:

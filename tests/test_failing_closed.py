@@ -62,7 +62,7 @@ def start(upstream: Upstream, confdir: Path) -> Iterator[Callable[..., Mitmdump]
         ("cookie_auth_cookie=a b", "cookie_auth_cookie: 'a b' is wrong; it must be a name"),
         ("cookie_auth_max_age", "Option is required: cookie_auth_max_age"),
         ("cookie_auth_clear_on_401=maybe", "Failed to parse option cookie_auth_clear_on_401"),
-        ("cookie_auth_logn=/x", "cookie_auth_logn: there is no such option"),
+        ("cookie_auth_logn=/x", "cookie_auth_logn: there is no such option; is it cookie_auth_login?"),
         ("stream_large_bodies=1m", "stream_large_bodies: '1m' is wrong; it must be unset: it"
          " streams answers to the browser before their token can be taken out"),
     ],
