@@ -97,14 +97,16 @@ class CookieAuth:
 
     def load(self, loader: Loader) -> None:
         for option in OPTIONS:
+            given = ctx.options.deferred.get(option.name)
             loader.add_option(option.name, option.type, option.default, option.help)
-        # mitmproxy would do this itself after load(), but run without this addon on an error.
-        try:
-            ctx.options.process_deferred()
-        except (exceptions.OptionsError, TypeError) as error:
-            logger.error("%s", error)
-            for option in OPTIONS:
-                ctx.options.deferred.pop(option.name, None)
+            # mitmproxy would do this itself after load(), but run without this addon on an error.
+            try:
+                ctx.options.process_deferred()
+            except (exceptions.OptionsError, TypeError):
+                del ctx.options.deferred[option.name]
+                given = getattr(given, "val", given)  # what --set gave is a wrapped list
+                shown = given[0] if isinstance(given, list) and len(given) == 1 else given
+                logger.error("%s", InvalidOption(option.name, shown, option.form))
         ctx.options.update(**{name: value for name, (value, _) in OWN_VALUES.items()})
         self.reopen_gaps = gaps.install(self._answer_failure, most_held_back)
 

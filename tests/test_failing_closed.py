@@ -60,9 +60,12 @@ def start(upstream: Upstream, confdir: Path) -> Iterator[Callable[..., Mitmdump]
         ("cookie_auth_samesite=sometimes", "cookie_auth_samesite: 'sometimes' is wrong; it must be"
          " lax, strict or none"),
         ("cookie_auth_cookie=a b", "cookie_auth_cookie: 'a b' is wrong; it must be a name"),
-        ("cookie_auth_max_age", "Option is required: cookie_auth_max_age"),
-        ("cookie_auth_clear_on_401=maybe", "Failed to parse option cookie_auth_clear_on_401"),
-        ("cookie_auth_logn=/x", "cookie_auth_logn: there is no such option; is it cookie_auth_login?"),
+        ("cookie_auth_max_age", "cookie_auth_max_age: [] is wrong; it must be one text"),
+        ("cookie_auth_clear_on_401=maybe", "cookie_auth_clear_on_401: 'maybe' is wrong; it must be"
+         " true or false"),
+        ("cookie_auth_secret=hunter2", "cookie_auth_secret: … is wrong; it must be 16 characters"),
+        ("cookie_auth_logn=/x", "cookie_auth_logn: there is no such option; is it"
+         " cookie_auth_login?"),
         ("stream_large_bodies=1m", "stream_large_bodies: '1m' is wrong; it must be unset: it"
          " streams answers to the browser before their token can be taken out"),
     ],
@@ -82,7 +85,7 @@ def test_a_wrong_type_in_the_configuration_file_ends_start_up(
     (confdir / "config.yaml").write_text("cookie_auth_login: /login\n")
     mitmdump = start()
     assert mitmdump.exit_code() == 1
-    assert "cookie_auth_login" in mitmdump.log
+    assert "cookie_auth_login: '/login' is wrong; it must be a list of texts" in mitmdump.log
     assert "Traceback" not in mitmdump.log
 
 

@@ -44,6 +44,11 @@ class Option(NamedTuple):
     default: str | bool | Sequence[str]
     help: str
 
+    @property
+    def form(self) -> str:
+        """What a value of this type looks like."""
+        return {bool: "true or false", str: "one text"}.get(self.type, "a list of texts")
+
 
 OPTIONS = (
     Option(
@@ -197,7 +202,8 @@ class InvalidOption(ValueError):
     """An option's value that makes no sense. The text is one line that says what would."""
 
     def __init__(self, name: str, value: object, expected: str) -> None:
-        super().__init__(f"{name}: {value!r} is wrong; it must be {expected}")
+        shown = "…" if name == "cookie_auth_secret" else repr(value)
+        super().__init__(f"{name}: {shown} is wrong; it must be {expected}")
 
 
 @dataclass(frozen=True)
@@ -268,7 +274,7 @@ class Settings:
         secrets = str(values["cookie_auth_secret"] or (environ or {}).get(SECRET_VARIABLE, ""))
         if any(len(secret) < _SHORTEST_SECRET for secret in secrets.split()):
             raise InvalidOption(
-                "cookie_auth_secret", "…", f"{_SHORTEST_SECRET} characters or more, without a blank"
+                "cookie_auth_secret", "", f"{_SHORTEST_SECRET} characters or more, without a blank"
             )
         max_age = read.text("cookie_auth_max_age", _max_age)
         told_at = read.text("cookie_auth_logout_upstream_path", lambda p: _path(p) if p else logout)
