@@ -103,7 +103,7 @@ class CookieAuth:
             try:
                 ctx.options.process_deferred()
             except (exceptions.OptionsError, TypeError):
-                del ctx.options.deferred[option.name]
+                ctx.options.deferred.pop(option.name, None)
                 given = getattr(given, "val", given)  # what --set gave is a wrapped list
                 shown = given[0] if isinstance(given, list) and len(given) == 1 else given
                 logger.error("%s", InvalidOption(option.name, shown, option.form))

@@ -138,6 +138,21 @@ def test_a_token_that_is_about_to_end_is_renewed_before_it_is_used(
     assert len(accounts.refreshes) == 1
 
 
+def test_new_cookies_ride_on_whatever_answer_comes(
+    proxy_with: ProxyWith, upstream: Upstream, accounts: Accounts
+) -> None:
+    browser = logged_in(proxy_with(*OPTIONS).client)
+    del browser.cookies["auth-token"]
+    upstream.respond = lambda request: (
+        accounts(request) if request.target == "/refresh" else iter(())
+    )
+    assert browser.request("GET", "/me").status == 502
+    assert browser.cookies["auth-token"] == accounts.token == "token-2"
+    upstream.respond = accounts
+    assert browser.request("GET", "/me").status == 200
+    assert len(accounts.refreshes) == 1
+
+
 def test_a_cookie_that_has_ended_is_replaced_by_a_fresh_one(
     proxy_with: ProxyWith, upstream: Upstream, accounts: Accounts
 ) -> None:
