@@ -30,8 +30,7 @@ die() {
 suitable() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1; }
 
 find_python() {
-    if [ -n "${PYTHON:-}" ]; then
-        suitable "$PYTHON" || die "PYTHON=$PYTHON is not a Python 3.10 or newer"
+    if [ -n "${PYTHON:-}" ]; then # install has found it suitable
         echo "$PYTHON"
         return
     fi

@@ -308,14 +308,28 @@ class CookieAuth:
             credentials.remove_header_variants(flow.request.headers, settings.header)
 
     def _logout_answer(self, flow: http.HTTPFlow, upstream: str | None = None) -> http.Response:
-        settings = self._require_settings()
-        request = flow.request.copy()
-        request.method = flow.metadata.get(ASKED_BY, request.method)
         response = answers.logged_out(
-            request, settings.logout_redirect, self._expired(flow), upstream
+            flow.metadata.get(ASKED_BY, flow.request.method),
+            flow.request.headers,
+            self._require_settings().logout_redirect,
+            self._expired(flow),
+            upstream,
         )
-        guard.answer_cors(response, flow.metadata.get(CORS), varies=bool(settings.allowed_origins))
+        self._answer_cors(flow, response)
         return response
+
+    def _answer_cors(self, flow: http.HTTPFlow, response: http.Response) -> None:
+        varies = bool(self._require_settings().allowed_origins)
+        guard.answer_cors(response, flow.metadata.get(CORS), varies=varies)
+
+    def _add_new_cookies(self, flow: http.HTTPFlow, response: http.Response) -> None:
+        """Put the Set-Cookie values that wait for the flow's answer into this one, once."""
+        for field in self.new_cookies.pop(flow, []):
+            response.headers.add("Set-Cookie", field)
+
+    def _issued(self, flow: http.HTTPFlow, captured: Captured) -> list[str]:
+        """The Set-Cookie values that give the flow's browser a captured token."""
+        return self._wallet(flow).issue(captured, flow.metadata.get(COOKIES, []))
 
     def _expired(self, flow: http.HTTPFlow) -> list[str]:
         """The Set-Cookie values that delete what the flow's browser has of our cookies."""
@@ -365,8 +379,7 @@ class CookieAuth:
                 flow.response = response
                 self._translate_response_headers(flow, response)
         assert flow.response
-        for field in self.new_cookies.pop(flow, []):
-            flow.response.headers.add("Set-Cookie", field)
+        self._add_new_cookies(flow, flow.response)
 
     async def _refresh_answer(self, flow: http.HTTPFlow) -> http.Response:
         """The answer to a front end that renews the token itself."""
@@ -377,10 +390,8 @@ class CookieAuth:
             raise renewed or Refused("upstream_unreachable", "The API did not answer the refresh.")
         response = http.Response.make(200)
         login.replace_body(response, renewed)
-        for field in self.new_cookies.pop(flow, []):
-            response.headers.add("Set-Cookie", field)
-        varies = bool(self._require_settings().allowed_origins)
-        guard.answer_cors(response, flow.metadata.get(CORS), varies=varies)
+        self._add_new_cookies(flow, response)
+        self._answer_cors(flow, response)
         return response
 
     async def _renew(self, flow: http.HTTPFlow) -> Captured | Refused | None:
@@ -390,8 +401,7 @@ class CookieAuth:
         """
         renewed = await self.renewals.renew(flow, self._require_settings(), ctx.options)
         if isinstance(renewed, Captured):
-            held = flow.metadata.get(COOKIES, [])
-            self.new_cookies[flow] = self._wallet(flow).issue(renewed, held)
+            self.new_cookies[flow] = self._issued(flow, renewed)
         elif renewed:
             self.new_cookies[flow] = self._expired(flow)
         return renewed
@@ -424,17 +434,14 @@ class CookieAuth:
                 tls=flow.client_conn.tls,
                 replayed=flow.is_replay == "response",
             )
-            guard.answer_cors(
-                response, flow.metadata.get(CORS), varies=bool(settings.allowed_origins)
-            )
+            self._answer_cors(flow, response)
             route.rewrite_references(
                 response.headers, upstream, settings.prefix, settings.base_path
             )
             expired = response.status_code == 401 and flow.metadata.get(INJECTED)
             if role == "api" and expired and settings.clear_on_401 and not settings.renewal:
                 self.new_cookies[flow] = self._expired(flow)
-            for field in self.new_cookies.pop(flow, []):
-                response.headers.add("Set-Cookie", field)
+            self._add_new_cookies(flow, response)
         if role in ("login", "sign-out") or self._renewable(flow, response):
             response.stream = False
         elif transport.response_streams(response):
@@ -479,10 +486,10 @@ class CookieAuth:
         )
         if captured is None:
             return  # a second factor, a GraphQL error, a wrong password
-        cookies = self._wallet(flow).issue(captured, flow.metadata.get(COOKIES, []))
+        cookies = self._issued(flow, captured)
         login.replace_body(response, captured)
-        for cookie in cookies:
-            response.headers.add("Set-Cookie", cookie)
+        self.new_cookies[flow] = cookies  # only now: on a failure above, no cookie is set
+        self._add_new_cookies(flow, response)
 
     # Upstream connections
 
@@ -538,9 +545,9 @@ class CookieAuth:
         response = answers.refusal(flow.request.method, code, message)
         origin = flow.metadata.get(CORS)
         guard.answer_cors(response, origin, varies=origin is not None)
-        expired = self._expired(flow) if code == "bad_cookie" else []
-        for field in self.new_cookies.pop(flow, expired):
-            response.headers.add("Set-Cookie", field)
+        if code == "bad_cookie":
+            self.new_cookies.setdefault(flow, self._expired(flow))
+        self._add_new_cookies(flow, response)
         return response
 
     def _require_settings(self) -> Settings:

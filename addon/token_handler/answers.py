@@ -34,7 +34,6 @@ class Refused(Exception):
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
-        self.status = STATUS_OF[code]
 
 
 def json_answer(
@@ -94,20 +93,24 @@ _FRONTEND_DOWN = """<!doctype html>
 
 
 def logged_out(
-    request: http.Request, redirect_to: str, expired: list[str], upstream: str | None
+    method: str,
+    headers: http.Headers,
+    redirect_to: str,
+    expired: list[str],
+    upstream: str | None,
 ) -> http.Response:
     """The answer to a logout: a redirect for a navigation, JSON for a script.
 
     `expired` are the Set-Cookie values that delete the cookie; `upstream` says what became of the
     logout at the API, None if it was not told.
     """
-    if is_navigation(request.headers):
+    if is_navigation(headers):
         response = http.Response.make(
             303, b"", {"Location": redirect_to, "Cache-Control": "no-store"}
         )
     else:
         told = {} if upstream is None else {"upstream": upstream}
-        response = json_answer(request.method, 200, {"loggedIn": False, **told})
+        response = json_answer(method, 200, {"loggedIn": False, **told})
     for field in expired:
         response.headers.add("Set-Cookie", field)
     return response
