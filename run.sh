@@ -7,12 +7,13 @@ venv=${VENV:-$root/.venv}
 
 usage() {
     cat <<'HELP'
-usage: ./run.sh [--web] [mitmproxy options]        the demo: a small API and a page
-       ./run.sh [--web] URL [mitmproxy options]    a proxy for the API at URL
-       ./run.sh test [pytest arguments]            linters, type check, tests, coverage
-       ./run.sh bench                              first byte, speed and memory of long bodies
+usage: ./run.sh [--web] [--no-fast] [mitmproxy options]        the demo: a small API and a page
+       ./run.sh [--web] [--no-fast] URL [mitmproxy options]    a proxy for the API at URL
+       ./run.sh test [pytest arguments]                        linters, type check, tests, coverage
+       ./run.sh bench [group …]                                what the proxy costs, beside others
 
   --web         mitmweb instead of mitmdump, to look at the traffic in a browser
+  --no-fast     without addon/fast_dispatch.py, which makes mitmproxy's own part faster
   API_URL=URL   the same as giving URL
   PYTHON=...    the Python to set up .venv with (3.10 or newer; default: the newest on the PATH)
 
@@ -110,6 +111,8 @@ run_tests() {
     "$venv/bin/mypy"
     "$venv/bin/coverage" erase
     "$venv/bin/coverage" run -m pytest "$@"
+    # With arguments it is a part of the tests that is wanted, as it was asked for.
+    [ $# != 0 ] || "$venv/bin/coverage" run -m pytest --fast-dispatch
     "$venv/bin/coverage" combine --quiet
     # Part of the tests covers part of the code.
     "$venv/bin/coverage" report $([ $# = 0 ] || echo --fail-under=0)
@@ -176,15 +179,20 @@ proxy() {
     elif [ -n "$base_path" ]; then
         set -- --set "cookie_auth_base_path=$base_path" "$@"
     fi
-    exec "$venv/bin/$tool" -s "$root/addon/cookie_auth.py" --mode "reverse:$upstream" \
+    exec "$venv/bin/$tool" ${fast:+-s "$fast"} -s "$root/addon/cookie_auth.py" --mode "reverse:$upstream" \
         --listen-host 127.0.0.1 --listen-port "$port" "$@"
 }
 
 tool=mitmdump
-if [ "${1:-}" = --web ]; then
-    tool=mitmweb
+fast=$root/addon/fast_dispatch.py
+while :; do
+    case ${1:-} in
+    --web) tool=mitmweb ;;
+    --no-fast) fast= ;;
+    *) break ;;
+    esac
     shift
-fi
+done
 case ${1:-} in
 -h | --help) usage ;;
 test)
@@ -193,7 +201,8 @@ test)
     ;;
 bench)
     install test
-    exec "$venv/bin/python" "$root/tests/benchmarks/bench.py"
+    shift
+    exec "$venv/bin/python" "$root/tests/benchmarks/bench.py" "$@"
     ;;
 http://* | https://*) proxy "$tool" "$@" ;;
 "" | -*) proxy "$tool" "${API_URL:-}" "$@" ;;

@@ -10,6 +10,20 @@ settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--fast-dispatch",
+        action="store_true",
+        help="only the tests that run a mitmdump, with fast_dispatch.py in it",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Function]) -> None:
+    if config.getoption("--fast-dispatch"):
+        Mitmdump.fast_dispatch = True
+        items[:] = [item for item in items if {"upstream", "confdir"} & set(item.fixturenames)]
+
+
 @pytest.fixture(scope="session")
 def _upstream() -> Iterator[Upstream]:
     upstream = Upstream()

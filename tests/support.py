@@ -22,6 +22,7 @@ import h11
 
 ROOT = Path(__file__).parent.parent
 ADDON = ROOT / "addon" / "cookie_auth.py"
+FAST_DISPATCH = ADDON.with_name("fast_dispatch.py")
 MITMDUMP = Path(sys.executable).with_name("mitmdump")
 
 Headers = list[tuple[str, str]]
@@ -223,6 +224,9 @@ class Client:
 class Mitmdump:
     """A mitmdump process with the addon (unless told otherwise) in front of an upstream."""
 
+    fast_dispatch = False
+    """Whether all of them load fast_dispatch.py as well; see conftest.py."""
+
     def __init__(
         self,
         upstream: str,
@@ -231,6 +235,8 @@ class Mitmdump:
         scripts: tuple[Path, ...] = (ADDON,),
         mode: str = "reverse:",
     ) -> None:
+        if self.fast_dispatch:
+            scripts = (FAST_DISPATCH, *scripts)
         self.process = subprocess.Popen(
             [
                 str(MITMDUMP),

@@ -107,6 +107,20 @@ def test_an_api_is_proxied_with_its_path_as_the_base_path(
     assert answers(port, "/me", 404)()
 
 
+@pytest.mark.parametrize("option", [(), ("--no-fast",)])
+def test_fast_dispatch_is_loaded_unless_it_is_not_wanted(
+    start: Start, upstream: Upstream, option: tuple[str, ...]
+) -> None:
+    port = free_port()
+    proxy = start(*option, upstream.url, "-p", str(port))
+    assert eventually(answers(port, "/me", 200), 20)
+    os.killpg(proxy.pid, signal.SIGINT)
+    out, _ = proxy.communicate(timeout=10)
+    assert ("fast_dispatch.py" in out) is (option == ())
+    assert f"cookie-auth: open http://localhost:{port} for {upstream.url}" in out
+    assert "does not know this mitmproxy" not in out
+
+
 def test_web_starts_mitmweb(start: Start, upstream: Upstream) -> None:
     port, web_port = free_port(), free_port()
     options = ("--no-web-open-browser", "--web-port", str(web_port))
