@@ -30,47 +30,56 @@ from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy.mode_specs import ProxyMode, ReverseMode
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from mitmproxy.tls import TlsData
-from mitmproxy.utils import strutils
 
 # mitmproxy reloads this file when it is edited, but not what it imports (mitmproxy issue 4253).
 importlib.invalidate_caches()
 for _name in list(sys.modules):
-    if _name.partition(".")[0] in ("token_handler", "upstream"):
+    if _name.partition(".")[0] in ("token_handler", "upstream", "inspection"):
         del sys.modules[_name]
 
+from inspection.inspector import Inspector  # noqa: E402
+from inspection.phrases import printable, token_size  # noqa: E402
 from token_handler import (  # noqa: E402
     answers,
     credentials,
     graphql,
     guard,
     login,
+    received,
     route,
     transport,
 )
 from token_handler.answers import Refused  # noqa: E402
+from token_handler.auth_cookie import Pairs, cookie_pairs  # noqa: E402
+from token_handler.decision import (  # noqa: E402
+    ANSWERED_HERE,
+    ASKED_BY,
+    CAPTURED,
+    COOKIES,
+    CORS,
+    INJECTED,
+    KEPT_BACK,
+    OWN,
+    RECEIVED,
+    REFUSAL,
+    RENEWED,
+    ROLE,
+    SENT,
+    TRUSTED,
+)
 from token_handler.guard import Origin  # noqa: E402
-from token_handler.jar import Jar  # noqa: E402
-from token_handler.json_pointer import JsonPointer  # noqa: E402
+from token_handler.indexed_headers import IndexedHeaders  # noqa: E402
+from token_handler.leak import LeakAlarm, redact  # noqa: E402
 from token_handler.lifetime import seconds_left  # noqa: E402
 from token_handler.login import Captured  # noqa: E402
 from token_handler.settings import OPTIONS, InvalidOption, Settings  # noqa: E402
 from token_handler.stand_in import StandIn, is_reverse  # noqa: E402
 from token_handler.wallet import Wallet  # noqa: E402
-from upstream import gaps  # noqa: E402
+from upstream import gaps, redaction  # noqa: E402
 from upstream.loopback import Loopback  # noqa: E402
 from upstream.refresh import Renewals  # noqa: E402
 
 logger = logging.getLogger(__name__)
-
-# What was decided about a flow, in its metadata, so that it survives a reload of this script and
-# a replay from a file. Never a secret: metadata is saved with the flow.
-ROLE = "cookie_auth"  # "api", "login", "sign-out", "frontend", "own", or one of ANSWERED_HERE
-ANSWERED_HERE = ("logout", "preflight", "refresh", "refused")
-REFUSAL = "cookie_auth_refusal"  # [code, message] of a refused flow
-INJECTED = "cookie_auth_injected"  # whether the request was given the token
-COOKIES = "cookie_auth_cookies"  # names of the auth cookies that the browser has
-ASKED_BY = "cookie_auth_asked_by"  # the browser's method for a logout that the API is told of
-CORS = "cookie_auth_cors"  # the allowed origin that may read the answer
 
 SECONDS_BEFORE_END = 30  # a token that is good for less is renewed before it is used
 
@@ -89,7 +98,14 @@ class CookieAuth:
         self.is_running = False
         self.loopback = Loopback()
         self.reopen_gaps: Callable[[], None] = lambda: None
-        self.renewals = Renewals(mark={ROLE: "own"})
+        self.stop_redaction: Callable[[], None] | None = None
+        self.renewals = Renewals()
+        # The token that a flow's request carries to the API; in memory only, too.
+        self.tokens: WeakKeyDictionary[http.HTTPFlow, str] = WeakKeyDictionary()
+        self.wallets: dict[object, Wallet] = {}
+        self.leak_alarm = LeakAlarm()
+        self.last_login = ""
+        self.addons = [Inspector(self)]
         # Set-Cookie values for whatever answer the flow's browser will get; in memory only.
         self.new_cookies: WeakKeyDictionary[http.HTTPFlow, list[str]] = WeakKeyDictionary()
 
@@ -111,6 +127,7 @@ class CookieAuth:
         self.reopen_gaps = gaps.install(self._answer_failure, most_held_back)
 
     def configure(self, updated: set[str]) -> None:
+        self.wallets.clear()
         try:
             refuse_foreign_options()
             if self.settings is None or any(option.name in updated for option in OPTIONS):
@@ -122,6 +139,9 @@ class CookieAuth:
             # An OptionsError would print a traceback here; a logged error also ends start-up.
             logger.error("%s", error)
             return
+        # Once it is on it stays on, since flows may go on to hold redacted values.
+        if self.settings.redact and not self.stop_redaction:
+            self.stop_redaction = redaction.install()
         if stand_in := ctx.master.addons.get(StandIn.name):
             ctx.master.addons.remove(stand_in)
 
@@ -133,20 +153,13 @@ class CookieAuth:
                 near = difflib.get_close_matches(name, names, n=1, cutoff=0)
                 logger.error("%s: there is no such option; is it %s?", name, near[0])
         modes = [ProxyMode.parse(mode) for mode in ctx.options.mode]
-        reverse = [mode for mode in modes if isinstance(mode, ReverseMode)]
-        if ctx.options.server and not reverse:
+        if ctx.options.server and not any(isinstance(mode, ReverseMode) for mode in modes):
             logger.error("cookie-auth needs to know its API: add --mode reverse:URL")
-        for mode in reverse:
-            host = mode.listen_host(ctx.options.listen_host)
-            if ctx.options.server and host not in ("localhost", "::1") and host[:4] != "127.":
-                logger.warning(
-                    "cookie-auth listens on %s, so other machines can reach the API through it:"
-                    " add --listen-host 127.0.0.1",
-                    host or "all interfaces",
-                )
 
     def done(self) -> None:
         self.reopen_gaps()
+        if self.stop_redaction:
+            self.stop_redaction()
         # When mitmproxy does not end, the script is being reloaded, and that may fail.
         reloading = self.is_running and not ctx.master.should_exit.is_set()
         if reloading and not ctx.master.addons.get(StandIn.name):
@@ -158,11 +171,22 @@ class CookieAuth:
         """Decide about the request; a streamed one's headers are sent right after this hook."""
         if not is_reverse(flow) or flow.error:
             return  # mitmproxy refuses malformed requests itself
+        if flow.is_replay == "request" and ROLE in flow.metadata:
+            return  # translated when it was recorded
         try:
-            if flow.is_replay == "request" and ROLE in flow.metadata:
-                return  # translated when it was recorded
+            before = received.Before.of(flow.request)
+            await self._decide(flow)
+            header = self.settings.header if self.settings else ""
+            flow.metadata[RECEIVED] = received.differences(before, flow.request, header)
+        except Exception as error:
+            refuse(flow, error)
+            hold_back(flow.request)
+
+    async def _decide(self, flow: http.HTTPFlow) -> None:
+        """Route the request, or refuse it; nothing is raised."""
+        request = flow.request
+        try:
             self._route(flow)
-            request = flow.request
             streams = flow.metadata[ROLE] in ("api", "frontend")
             if streams and transport.request_streams(request):
                 request.stream = transport.Recorder()
@@ -171,9 +195,7 @@ class CookieAuth:
         except Exception as error:
             refuse(flow, error)
         if flow.metadata[ROLE] in ANSWERED_HERE:
-            # mitmproxy cannot answer a request that streams; see request().
-            flow.request.stream = False
-            flow.request.headers.pop("cookie", None)
+            hold_back(request)
 
     async def request(self, flow: http.HTTPFlow) -> None:
         """Answer what is not for an upstream, and settle what only the body tells."""
@@ -193,6 +215,8 @@ class CookieAuth:
                 flow.response = guard.preflight_answer(request, flow.metadata[CORS])
             elif role == "login":
                 self._keep_token_from_login(flow)
+            elif role == "renewal":
+                self.renewals.restore_body(flow)
             request.trailers = None  # they could carry a Cookie field (RFC 9113, 8.1)
             framing = {"content-length", "transfer-encoding"}
             if request.raw_content and framing.isdisjoint(request.headers):
@@ -208,6 +232,7 @@ class CookieAuth:
         """Send the request where it belongs, or mark it as answered here."""
         settings = self._require_settings()
         request = flow.request
+        request.headers = IndexedHeaders.of(request.headers)
         if flow.is_replay == "request":
             # Recorded without this addon: nobody else's page has sent it, and Host is the API's.
             own, trusted = Origin.of(request.scheme, request.host, request.port), True
@@ -216,6 +241,7 @@ class CookieAuth:
                 request, tls=flow.client_conn.tls, allowed_hosts=settings.allowed_hosts
             )
             trusted = guard.is_trusted(request.headers, own, settings.allowed_origins)
+        flow.metadata[TRUSTED] = trusted
         api_target = route.strip_prefix(request.path, settings.prefix)
         if api_target is not None:
             upstream = Origin.of(request.scheme, request.host, request.port)
@@ -226,6 +252,8 @@ class CookieAuth:
             request.scheme = upstream.scheme
             request.data.host = upstream.host.strip("[]")
             request.data.port = upstream.port
+            if settings.redact:
+                credentials.redact_cookies(request.headers, settings)
         else:
             raise Refused("outside_prefix", f"The API is served under {settings.prefix} only.")
         if trusted:
@@ -248,7 +276,7 @@ class CookieAuth:
                 return
         acts = request.method not in guard.SAFE_METHODS or "upgrade" in request.headers
         # A login by GET sets the cookie: a foreign page could log its visitor in as another.
-        is_refresh = settings.renewal is not None and path == route.normalise(settings.renewal.path)
+        is_refresh = path == settings.refresh_path
         changes_session = is_logout or is_refresh or (is_login and request.method == "GET")
         if not trusted and (acts or changes_session):
             raise Refused(
@@ -256,11 +284,16 @@ class CookieAuth:
                 "A page of another origin may not do this. If it is yours:"
                 " --set cookie_auth_allowed_origins=<its origin>",
             )
-        wallet = self._wallet(flow)
-        jar, cookies = wallet.jar, request.headers.get_all("cookie")
+        wallet = self.wallet(flow)
+        jar, cookies = wallet.jar, cookie_pairs(request.headers.get_all("cookie"))
         flow.metadata[COOKIES] = wallet.names_in(cookies)
+        flow.metadata[KEPT_BACK] = [
+            name
+            for name in dict(cookies)
+            if not settings.forwarded.is_own(name) and not (trusted and name in settings.forwarded)
+        ]
         if is_logout:
-            self._route_logout(flow, settings, jar)
+            self._route_logout(flow, cookies)
             return
         if settings.renewal and trusted and not is_login:
             with contextlib.suppress(Refused):
@@ -271,26 +304,44 @@ class CookieAuth:
             return
         flow.metadata[ROLE] = "login" if is_login else "api"
         if not is_login:
-            flow.metadata[INJECTED] = credentials.translate(
-                request.headers, settings, jar, inject=trusted, forward=trusted
+            token = credentials.translate(
+                request.headers, cookies, settings, jar, inject=trusted, forward=trusted
             )
+            self._note_token(flow, token)
             return
         # Other GraphQL operations need the token, and the body is not here yet: request() decides.
         may_be_graphql = "json" in request.headers.get("content-type", "").lower()
         # A bad cookie must not keep its user from logging in; the headers are clean all the same.
         with contextlib.suppress(Refused):
-            flow.metadata[INJECTED] = credentials.translate(
-                request.headers, settings, jar, inject=trusted and may_be_graphql, forward=trusted
+            token = credentials.translate(
+                request.headers,
+                cookies,
+                settings,
+                jar,
+                inject=trusted and may_be_graphql,
+                forward=trusted,
             )
+            self._note_token(flow, token)
 
-    def _route_logout(self, flow: http.HTTPFlow, settings: Settings, jar: Jar) -> None:
+    def _note_token(self, flow: http.HTTPFlow, token: bytes | None) -> None:
+        """Remember which token the API gets, if any."""
+        flow.metadata[INJECTED] = token is not None
+        if token is None:
+            self.tokens.pop(flow, None)
+        else:
+            self.tokens[flow] = text = token.decode("utf-8", "replace")
+            flow.metadata[SENT] = token_size(text)
+
+    def _route_logout(self, flow: http.HTTPFlow, cookies: Pairs) -> None:
         """Answer here, or first tell the API, if that is wanted and there is a token to tell of."""
-        request = flow.request
+        settings, request, jar = self._require_settings(), flow.request, self.wallet(flow).jar
         flow.metadata[ROLE] = "logout"
         if not settings.logout_upstream:
             return
         with contextlib.suppress(Refused):
-            if credentials.translate(request.headers, settings, jar, inject=True, forward=True):
+            if credentials.translate(
+                request.headers, cookies, settings, jar, inject=True, forward=True
+            ):
                 flow.metadata[ROLE] = "sign-out"
                 flow.metadata[ASKED_BY] = request.method
                 request.method, request.path = settings.logout_upstream
@@ -303,9 +354,11 @@ class CookieAuth:
         if not flow.metadata.get(INJECTED):
             return
         settings = self._require_settings()
-        pointers = [s for s in settings.token_sources if isinstance(s, JsonPointer)]
-        if not graphql.is_other_operation(flow.request.raw_content or b"", pointers):
+        if not graphql.is_other_operation(
+            flow.request.raw_content or b"", settings.graphql_login_keys
+        ):
             credentials.remove_header_variants(flow.request.headers, settings.header)
+            self._note_token(flow, None)
 
     def _logout_answer(self, flow: http.HTTPFlow, upstream: str | None = None) -> http.Response:
         response = answers.logged_out(
@@ -325,25 +378,30 @@ class CookieAuth:
     def _add_new_cookies(self, flow: http.HTTPFlow, response: http.Response) -> None:
         """Put the Set-Cookie values that wait for the flow's answer into this one, once."""
         for field in self.new_cookies.pop(flow, []):
-            response.headers.add("Set-Cookie", field)
+            value = field.partition(";")[0].partition("=")[2]
+            response.headers.add("Set-Cookie", self._require_settings().recorded(field, [value]))
 
     def _issued(self, flow: http.HTTPFlow, captured: Captured) -> list[str]:
         """The Set-Cookie values that give the flow's browser a captured token."""
-        return self._wallet(flow).issue(captured, flow.metadata.get(COOKIES, []))
+        return self.wallet(flow).issue(captured, flow.metadata.get(COOKIES, []))
 
     def _expired(self, flow: http.HTTPFlow) -> list[str]:
         """The Set-Cookie values that delete what the flow's browser has of our cookies."""
-        return self._wallet(flow).expire(flow.metadata.get(COOKIES, []))
+        return self.wallet(flow).expire(flow.metadata.get(COOKIES, []))
 
-    def _wallet(self, flow: http.HTTPFlow) -> Wallet:
+    def wallet(self, flow: http.HTTPFlow) -> Wallet:
         """The cookies for the flow's API; several APIs are told apart by our port."""
         settings, client = self._require_settings(), flow.client_conn
-        assert isinstance(client.proxy_mode, ReverseMode)
-        scheme = "http" if client.proxy_mode.scheme == "http" else "https"
-        api = str(Origin.of(scheme, *client.proxy_mode.address))
-        several = len(ctx.options.mode) > 1 and client.sockname
-        name = f"{settings.cookie}-{client.sockname[1]}" if several else settings.cookie
-        return Wallet(settings, name, api, client.tls)
+        mode, port = client.proxy_mode, client.sockname and client.sockname[1]
+        key = mode.full_spec, port, client.tls
+        if key not in self.wallets:
+            assert isinstance(mode, ReverseMode)
+            scheme = "http" if mode.scheme == "http" else "https"
+            api = str(Origin.of(scheme, *mode.address))
+            several = len(ctx.options.mode) > 1 and port
+            name = f"{settings.cookie}-{port}" if several else settings.cookie
+            self.wallets[key] = Wallet(settings, name, api, client.tls)
+        return self.wallets[key]
 
     # Renewal
 
@@ -353,15 +411,14 @@ class CookieAuth:
         if flow.metadata[ROLE] != "api" or flow not in self.renewals:
             return
         if flow.metadata[INJECTED]:
-            left = seconds_left({}, credentials.injected_token(headers, settings), time.time())
+            left = seconds_left({}, self.tokens[flow], time.time())
             if left is None or left > SECONDS_BEFORE_END:
                 return
         elif settings.header in headers:
             return  # the browser's own
         renewed = await self._renew(flow)
         if isinstance(renewed, Captured):
-            headers[settings.header] = settings.header_format.value(renewed.token.encode())
-            flow.metadata[INJECTED] = True
+            self._put_token(flow, renewed.token.encode())
 
     async def _renew_and_retry(self, flow: http.HTTPFlow) -> None:
         """Renew a token that the API has refused, and ask again; the browser sees the last answer.
@@ -369,17 +426,21 @@ class CookieAuth:
         What cannot be asked again (a body that streamed, a WebSocket, an event stream) gets the 401
         and the new cookies.
         """
-        settings, request = self._require_settings(), flow.request
+        request = flow.request
         renewed = await self._renew(flow)
         repeatable = not request.stream and request.raw_content is not None
         live = "upgrade" in request.headers or "event-stream" in request.headers.get("accept", "")
         if isinstance(renewed, Captured) and repeatable and not live:
-            token = renewed.token
-            if response := await self.renewals.ask_again(flow, settings, token, ctx.options):
+            self._put_token(flow, renewed.token.encode())
+            if response := await self.renewals.ask_again(flow, ctx.options):
                 flow.response = response
                 self._translate_response_headers(flow, response)
-        assert flow.response
-        self._add_new_cookies(flow, flow.response)
+
+    def _put_token(self, flow: http.HTTPFlow, token: bytes) -> None:
+        """Give the request this token in place of the one that it has, if any."""
+        settings = self._require_settings()
+        flow.request.headers[settings.header] = settings.header_value(token)
+        self._note_token(flow, token)
 
     async def _refresh_answer(self, flow: http.HTTPFlow) -> http.Response:
         """The answer to a front end that renews the token itself."""
@@ -402,6 +463,7 @@ class CookieAuth:
         renewed = await self.renewals.renew(flow, self._require_settings(), ctx.options)
         if isinstance(renewed, Captured):
             self.new_cookies[flow] = self._issued(flow, renewed)
+            flow.metadata[RENEWED] = token_size(renewed.token)
         elif renewed:
             self.new_cookies[flow] = self._expired(flow)
         return renewed
@@ -410,27 +472,38 @@ class CookieAuth:
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         """Decide about the response's headers; a streamed one's are sent right after this hook."""
-        if not is_reverse(flow) or flow.metadata.get(ROLE) in (*ANSWERED_HERE, "own"):
+        if not is_reverse(flow) or flow.metadata.get(ROLE) in ANSWERED_HERE:
             return
         response = flow.response
         assert response
+        if flow.metadata.get(ROLE) in OWN:
+            self.renewals.redact_headers(flow)
+            return
         try:
             self._translate_response_headers(flow, response)
+            if flow.metadata[ROLE] in ("login", "sign-out") or self._renewable(flow, response):
+                response.stream = False
+            elif transport.response_streams(response):
+                response.stream = transport.Recorder()
+                self._add_new_cookies(flow, response)
         except Exception as error:
             refuse(flow, error)
             response.stream = False
 
     def _translate_response_headers(self, flow: http.HTTPFlow, response: http.Response) -> None:
         settings = self._require_settings()
+        response.headers = IndexedHeaders.of(response.headers)
         role = flow.metadata[ROLE]
         upstream = Origin.parse(f"{flow.request.scheme}://{flow.request.host_header}")
+        if role == "api":
+            self.leak_alarm.check_headers(flow, response, settings, self.tokens.get(flow))
         if role == "frontend":
             route.rewrite_references(response.headers, upstream, "", "")
         else:
             credentials.translate_set_cookies(
                 response.headers,
                 settings,
-                self._wallet(flow).jar,
+                self.wallet(flow).jar,
                 tls=flow.client_conn.tls,
                 replayed=flow.is_replay == "response",
             )
@@ -441,11 +514,6 @@ class CookieAuth:
             expired = response.status_code == 401 and flow.metadata.get(INJECTED)
             if role == "api" and expired and settings.clear_on_401 and not settings.renewal:
                 self.new_cookies[flow] = self._expired(flow)
-            self._add_new_cookies(flow, response)
-        if role in ("login", "sign-out") or self._renewable(flow, response):
-            response.stream = False
-        elif transport.response_streams(response):
-            response.stream = transport.Recorder()
 
     def _renewable(self, flow: http.HTTPFlow, response: http.Response) -> bool:
         """Whether the API has refused a token that may be renewed."""
@@ -453,10 +521,13 @@ class CookieAuth:
         return bool(refused and flow.metadata[ROLE] == "api" and flow in self.renewals)
 
     async def response(self, flow: http.HTTPFlow) -> None:
-        if not is_reverse(flow) or flow.metadata.get(ROLE) == "own":
+        if not is_reverse(flow):
             return
         response = flow.response
         assert response
+        if flow.metadata.get(ROLE) in OWN:
+            self.renewals.redact_body(flow)
+            return
         try:
             if flow.metadata[ROLE] == "login":
                 self._translate_login_answer(flow)
@@ -465,7 +536,14 @@ class CookieAuth:
                 flow.response = self._logout_answer(flow, upstream=told)
             elif self._renewable(flow, response):
                 await self._renew_and_retry(flow)
+            assert flow.response
+            response = flow.response  # another one after a renewal or a logout
+            settings, token = self._require_settings(), self.tokens.get(flow)
+            self.leak_alarm.check_body(flow, settings, token)
+            self._add_new_cookies(flow, response)
             transport.record(response)
+            if settings.redact and token:
+                redact(response, token)
             if not flow.request.is_http2:
                 response.trailers = None  # an HTTP/2 server's; mitmproxy cannot send them on
         except Exception as error:
@@ -484,12 +562,14 @@ class CookieAuth:
             redact=settings.redact_login,
             refresh=settings.renewal.pointer if settings.renewal else None,
         )
-        if captured is None:
-            return  # a second factor, a GraphQL error, a wrong password
+        if captured is None:  # a second factor, a GraphQL error, a wrong password
+            self.leak_alarm.check_failed_login(flow, response, settings)
+            return
         cookies = self._issued(flow, captured)
         login.replace_body(response, captured)
         self.new_cookies[flow] = cookies  # only now: on a failure above, no cookie is set
-        self._add_new_cookies(flow, response)
+        flow.metadata[CAPTURED] = token_size(captured.token)
+        self.last_login = f"{time.strftime('%H:%M:%S')} {flow.request.method} {_path(flow)}"
 
     # Upstream connections
 
@@ -519,7 +599,7 @@ class CookieAuth:
     def _answer_failure(self, flow: http.HTTPFlow, reason: str) -> http.Response | None:
         """What the browser gets when the flow fails on its way; see `upstream.gaps`."""
         role = flow.metadata.get(ROLE)
-        if not is_reverse(flow) or role in (None, "own"):
+        if not is_reverse(flow) or role in (None, *OWN):
             return None
         try:
             upstream = f"{flow.request.scheme}://{flow.request.host_header}"
@@ -582,8 +662,18 @@ def refuse(flow: http.HTTPFlow, error: Exception) -> None:
         cause = f" ({type(error).__name__} in {last.filename}, line {last.lineno})"
     flow.metadata[ROLE] = "refused"
     flow.metadata[REFUSAL] = [refused.code, refused.message]
-    path = strutils.escape_control_characters(flow.request.path.partition("?")[0])
-    logger.warning("%s %s refused: %s%s", flow.request.method, path, refused, cause)
+    logger.warning("%s %s refused: %s%s", flow.request.method, _path(flow), refused, cause)
+
+
+def _path(flow: http.HTTPFlow) -> str:
+    """The request's path for the log: without the query, which may hold secrets."""
+    return printable(flow.request.path.partition("?")[0])
+
+
+def hold_back(request: http.Request) -> None:
+    """Make sure that nothing of a request goes on that is answered here."""
+    request.stream = False  # mitmproxy cannot answer a request that streams; see request()
+    request.headers.pop("cookie", None)
 
 
 def most_held_back(flow: http.HTTPFlow, is_request: bool) -> int | None:

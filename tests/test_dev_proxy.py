@@ -46,7 +46,12 @@ from collections.abc import Callable
 import pytest
 from support import Client, Headers, Mitmdump, Upstream, answer
 from token_handler import route
-from token_handler.auth_cookie import Forwarded, forwarded_cookies, forwarded_set_cookie
+from token_handler.auth_cookie import (
+    Forwarded,
+    cookie_pairs,
+    forwarded_cookies,
+    forwarded_set_cookie,
+)
 from token_handler.guard import Origin
 
 ProxyWith = Callable[..., Mitmdump]
@@ -226,7 +231,8 @@ def test_redirects_and_links_stay_with_the_proxy(proxy_with: ProxyWith, upstream
 def test_only_named_cookies_go_to_the_api(
     names: list[str], fields: list[str], forwarded: str
 ) -> None:
-    assert forwarded_cookies(fields, Forwarded(frozenset(names), "auth-token")) == forwarded
+    passing = Forwarded(frozenset(names), "auth-token")
+    assert forwarded_cookies(cookie_pairs(fields), passing) == forwarded
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def own_addon(tmp_path: Path) -> Path:
     """A copy of the script that a test may edit, beside the packages as they are."""
     folder = tmp_path / "addon"
     folder.mkdir()
-    for package in ("token_handler", "upstream"):
+    for package in ("token_handler", "upstream", "inspection"):
         (folder / package).symlink_to(ADDON.parent / package)
     return Path(shutil.copy(ADDON, folder))
 
@@ -167,6 +167,9 @@ def fail(*args, **kwargs):
     [
         ("credentials", "translate", "raise TypeError('sekret')", "/me", False),
         ("route", "normalise", "recurse(0)", "/me", False),
+        ("received", "differences", "raise ValueError('sekret')", "/me", False),
+        ("leak", "LeakAlarm.check_headers", "raise ValueError('sekret')", "/me", True),
+        ("leak", "LeakAlarm.check_body", "raise ValueError('sekret')", "/me", True),
         ("answers", "logged_out", "raise KeyError('sekret')", "/logout", False),
         ("graphql", "is_other_operation", "raise ValueError('sekret')", "/login", False),
         ("credentials", "translate_set_cookies", "raise ValueError('sekret')", "/me", True),

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from mitmproxy import http
 from token_handler import answers, auth_cookie, credentials, graphql, login, route
 from token_handler.answers import Refused
+from token_handler.indexed_headers import IndexedHeaders
 from token_handler.jar import Jar
 from token_handler.json_pointer import JsonPointer
 from token_handler.login import Captured
@@ -29,6 +30,41 @@ json_values = st.recursive(
 )
 
 
+header_names = st.sampled_from(["a", "A", "b-c", "B-C", "d", "é"])
+header_changes = st.one_of(
+    st.tuples(st.just("set_all"), header_names, st.lists(header_text, max_size=3)),
+    st.tuples(st.just("add"), header_names, header_text),
+    st.tuples(st.just("pop"), header_names, st.just(None)),
+)
+
+
+def translate(headers: http.Headers, jar: Jar) -> bool:
+    cookies = auth_cookie.cookie_pairs(headers.get_all("cookie"))
+    token = credentials.translate(headers, cookies, SETTINGS, jar, inject=True, forward=True)
+    return token is not None
+
+
+@given(st.lists(header_changes))
+def test_indexed_headers_do_as_those_of_mitmproxy(
+    changes: list[tuple[str, str, object]],
+) -> None:
+    plain = http.Headers([(b"a", b"1"), (b"B-c", b"2"), (b"A", b"\xff")])
+    indexed = IndexedHeaders.of(plain)
+    for change, name, value in changes:
+        for headers in (plain, indexed):
+            copied = list(value) if isinstance(value, list) else value
+            getattr(headers, change)(name, copied)
+        assert indexed.fields == plain.fields
+        for name in ("a", "b-C", "d", "É".lower(), "x"):
+            assert indexed.get_all(name) == plain.get_all(name)
+            assert indexed.get(name) == plain.get(name)
+            assert (name in indexed) is (name in plain)
+    for name in plain:
+        del plain[name], indexed[name.swapcase() if name.isascii() else name]
+    assert indexed.fields == plain.fields == ()
+    assert not indexed.get_all("a")
+
+
 @given(st.lists(header_text))
 def test_cookie_parsing_never_raises_and_invents_no_value(fields: list[str]) -> None:
     for _, value in auth_cookie.cookie_pairs(fields):
@@ -39,7 +75,7 @@ def test_cookie_parsing_never_raises_and_invents_no_value(fields: list[str]) -> 
 def test_any_bytes_in_a_cookie_header_are_translated_or_refused(raw: bytes, jar: Jar) -> None:
     headers = http.Headers([(b"Cookie", b"auth-token=" + raw), (b"auth_token", b"x")])
     try:
-        credentials.translate(headers, SETTINGS, jar, inject=True, forward=True)
+        translate(headers, jar)
     except Refused as refused:
         assert refused.code in ("bad_request", "bad_cookie")
         assert "auth-token" not in headers
@@ -74,7 +110,7 @@ def test_a_token_comes_back_byte_for_byte_or_is_refused(text: str, times: int, j
         assert set(value) <= COOKIE_OCTETS
         assert len(name) + len(value) <= 4096
     headers = http.Headers(Cookie="; ".join(["a=b", *pairs, "c=d"]))
-    assert credentials.translate(headers, SETTINGS, jar, inject=True, forward=True)
+    assert translate(headers, jar)
     assert dict(headers.fields) == {b"auth-token": token.encode()}
 
 
@@ -90,9 +126,8 @@ def test_a_set_of_pieces_that_is_not_whole_is_never_a_token(data: st.DataObject,
     )
     names = data.draw(st.sets(st.sampled_from(sorted(first.keys() | second.keys()))))
     mixed = {name: data.draw(st.sampled_from([first, second])).get(name, "") for name in names}
-    fields = ["; ".join(f"{name}={value}" for name, value in mixed.items())]
     try:
-        token = jar.read(fields)
+        token = jar.read(list(mixed.items()))
     except Refused as refused:
         assert refused.code == "bad_cookie"
         return
@@ -151,7 +186,7 @@ def test_normalising_settles(target: str) -> None:
 
 @given(st.binary() | st.text().map(lambda text: json.dumps({"query": text}).encode()))
 def test_any_body_is_or_is_not_a_graphql_operation(body: bytes) -> None:
-    graphql.is_other_operation(body, POINTERS)
+    graphql.is_other_operation(body, graphql.login_keys(POINTERS))
 
 
 @given(header_text)

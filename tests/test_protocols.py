@@ -183,3 +183,19 @@ def test_http2_passes_from_end_to_end(confdir: Path) -> None:
     assert "auth-token" not in login
     assert me["auth-token"] == "sekret"
     assert api.bodies == [b"{}", b"body"]
+
+
+def test_redacted_flows_are_translated_over_http2_all_the_same(
+    upstream: Upstream, confdir: Path, tmp_path: Path
+) -> None:
+    flows = tmp_path / "flows"
+    upstream.answers('{"authToken": "a-secret-token"}')
+    options = ("-w", str(flows), "--set", "cookie_auth_redact=true")
+    with running(Mitmdump(upstream.url, *options, confdir=confdir)) as mitmdump:
+        port = mitmdump.client.port
+        got = request_over_http2(port, "POST", "/login", [], b"{}")
+        assert (got.one("set-cookie") or "").startswith("auth-token=a-secret-token; ")
+        request_over_http2(port, "GET", "/me", [("cookie", "auth-token=a-secret-token")])
+        assert upstream.last.one("auth-token") == "a-secret-token"
+    assert b"/me" in flows.read_bytes()
+    assert b"a-secret-token" not in flows.read_bytes()

@@ -222,6 +222,34 @@ def test_a_body_that_streamed_is_not_sent_again(
     assert [request.target for request in upstream.received] == ["/upload", "/refresh"]
 
 
+def test_a_stream_that_answers_a_request_sent_again_arrives_whole(
+    proxy_with: ProxyWith, upstream: Upstream, accounts: Accounts
+) -> None:
+    def respond(request: Message) -> bytes:
+        if request.target == "/text" and request.one("auth-token") == accounts.token:
+            chunks = "4\r\ntext\r\n0\r\n\r\n"
+            return answer(chunks, Transfer_Encoding="chunked", Content_Type="text/plain")
+        return accounts(request)
+
+    upstream.respond = respond
+    browser = logged_in(proxy_with(*OPTIONS).client)
+    accounts.token = "token of another time"
+    got = browser.request("GET", "/text")
+    assert (got.status, got.body) == (200, b"text")
+    assert len(got.all("set-cookie")) == 2
+
+
+def test_a_leak_that_is_blocked_takes_no_fresh_cookie_along(
+    proxy_with: ProxyWith, accounts: Accounts
+) -> None:
+    browser = logged_in(proxy_with(*OPTIONS, "cookie_auth_leak=block").client)
+    accounts.token = "token of another time"
+    got = browser.request("GET", "/items?token-2")
+    assert (got.status, json.loads(got.body)["error"]) == (502, "token_leak")
+    assert browser.cookies["auth-token"] == "token-2"
+    assert browser.request("GET", "/me").status == 200
+
+
 def test_the_body_of_a_refresh_may_be_a_form(proxy_with: ProxyWith, upstream: Upstream) -> None:
     proxy = proxy_with(
         "cookie_auth_refresh=/token",

@@ -16,11 +16,15 @@ STATUS_OF = {
     "outside_prefix": 404,
     "internal": 500,
     "login_unreadable": 502,
+    "token_leak": 502,
     "token_not_found": 502,
     "upstream_unreachable": 502,
     "addon_not_loaded": 503,
 }
 """Every refusal that there is: its code in the JSON body, and its HTTP status."""
+
+ABOUT_THE_ANSWER = ("login_unreadable", "token_leak", "token_not_found")
+"""Those of an answer of the API, which has got the request."""
 
 
 class Refused(Exception):

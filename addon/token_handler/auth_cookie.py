@@ -1,9 +1,13 @@
 """The token as a cookie, and back: reading Cookie fields strictly, writing Set-Cookie safely."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from urllib.parse import quote, unquote_to_bytes
+
+Pairs = list[tuple[str, str]]
+"""Cookies as a request carries them: names and values, as they stand."""
 
 MAX_COOKIE_BYTES = 4096
 """A browser ignores a cookie whose name and value are longer together (RFC 6265bis, 5.6)."""
@@ -60,28 +64,34 @@ class Forwarded:
     cookie of another API on another port (`own-8082`), nor a refresh token (`own-refresh`)."""
 
     def __contains__(self, name: str) -> bool:
-        if re.fullmatch(re.escape(self.own) + r"(-\d+)?(-refresh)?(\.\d+)?", name):
+        if not self.names or self.is_own(name):
             return False
         return "*" in self.names or name in self.names
 
+    def is_own(self, name: str) -> bool:
+        return name.startswith(self.own) and self._own_names.fullmatch(name) is not None
 
-def cookie_pairs(fields: Iterable[str]) -> Iterator[tuple[str, str]]:
+    @cached_property
+    def _own_names(self) -> re.Pattern[str]:
+        return re.compile(re.escape(self.own) + r"(-\d+)?(-refresh)?(\.\d+)?")
+
+
+def cookie_pairs(fields: Iterable[str]) -> Pairs:
     """Names and values, as they stand, of the cookies in these Cookie fields.
 
     RFC 6265, 4.2.1: pairs are split at semicolons, and quotes have no meaning there, so another
     application's open quote cannot swallow our cookie. HTTP/2 may send several fields (RFC 9113,
     8.2.3).
     """
-    for field in fields:
-        for pair in field.split(";"):
-            name, separator, value = pair.partition("=")
-            if separator:
-                yield name.strip(" \t"), value.strip(" \t")
+    pairs = [pair.partition("=") for field in fields for pair in field.split(";")]
+    return [
+        (name.strip(" \t"), value.strip(" \t")) for name, separator, value in pairs if separator
+    ]
 
 
-def forwarded_cookies(fields: Iterable[str], forwarded: Forwarded) -> str:
+def forwarded_cookies(cookies: Pairs, forwarded: Forwarded) -> str:
     """The Cookie field value (empty for none) with those of the browser's cookies that pass."""
-    return "; ".join(f"{name}={value}" for name, value in cookie_pairs(fields) if name in forwarded)
+    return "; ".join(f"{name}={value}" for name, value in cookies if name in forwarded)
 
 
 def forwarded_set_cookie(

@@ -18,19 +18,22 @@ _LEXEME = re.compile(
 )
 
 
-def is_other_operation(body: bytes, pointers: Iterable[JsonPointer]) -> bool:
-    """Whether this body is a GraphQL request whose answer cannot hold the token.
-
-    The pointer `/data/login/token` leads through the response key `login`: operations that select
-    no such key at the top are other operations. A body that is not clearly a GraphQL request (no
-    JSON, no `query`) or pointers that do not lead through `data` give False.
-    """
-    keys = {
+def login_keys(pointers: Iterable[JsonPointer]) -> frozenset[str]:
+    """The response keys through which these pointers lead: `login` for `/data/login/token`."""
+    return frozenset(
         pointer.steps[at + 1]
         for pointer in pointers
         for at, step in enumerate(pointer.steps[:-1])
         if step == "data"
-    }
+    )
+
+
+def is_other_operation(body: bytes, keys: frozenset[str]) -> bool:
+    """Whether this body is a GraphQL request whose answer cannot hold the token.
+
+    Operations that select none of the keys (see `login_keys`) at the top are other operations. A
+    body that is not clearly a GraphQL request (no JSON, no `query`), or no keys, gives False.
+    """
     try:
         requests = json.loads(body)
     except (ValueError, RecursionError):

@@ -9,6 +9,7 @@ this machine (DNS rebinding): for the browser they are of the proxy's own origin
 import ipaddress
 import re
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 from mitmproxy import http
 
@@ -18,6 +19,7 @@ SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 """Methods that a page of another origin may use; they are forwarded without the token."""
 
 _HOST = re.compile(r"(?P<name>[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
+_IS_CORS = re.compile(rb"access-control-", re.IGNORECASE).match
 _DEFAULT_PORT = {"http": 80, "https": 443}
 
 
@@ -30,6 +32,7 @@ class Origin:
     port: int
 
     @classmethod
+    @lru_cache(maxsize=256)
     def parse(cls, text: str) -> "Origin":
         """Read `scheme://host[:port]`. Raises ValueError for anything else, `null` included."""
         scheme, separator, authority = text.lower().partition("://")
@@ -42,15 +45,20 @@ class Origin:
         return cls(scheme, match["name"], port)
 
     @classmethod
+    @lru_cache(maxsize=256)
     def of(cls, scheme: str, host: str, port: int) -> "Origin":
         """From the parts of an address; an IPv6 host without brackets, a name in any alphabet."""
         name = f"[{host}]" if ":" in host else host.encode("idna").decode().lower()
         return cls(scheme, name, port)
 
     def __str__(self) -> str:
+        return self._text
+
+    @cached_property
+    def _text(self) -> str:
         return f"{self.scheme}://{self.authority}"
 
-    @property
+    @cached_property
     def authority(self) -> str:
         """Host and port as a Host header gives them: without the scheme's default port."""
         return self.host if self.is_default_port else f"{self.host}:{self.port}"
@@ -136,9 +144,9 @@ def answer_cors(response: http.Response, origin: str | None, *, varies: bool) ->
 
     `varies` adds `Vary: Origin`, which an answer needs once it depends on who asks.
     """
-    exposed = ", ".join(response.headers.get_all("access-control-expose-headers"))
-    for name in {name for name in response.headers if name.lower().startswith("access-control-")}:
-        del response.headers[name]
+    exposed = response.headers.get("access-control-expose-headers", "")
+    for name in [name for name, _ in response.headers.fields if _IS_CORS(name)]:
+        response.headers.pop(name, None)
     if varies and "origin" not in response.headers.get("vary", "").lower():
         response.headers.add("Vary", "Origin")
     if origin:
@@ -165,6 +173,7 @@ def preflight_answer(request: http.Request, origin: str) -> http.Response:
     return response
 
 
+@lru_cache(maxsize=256)
 def _is_local(host: str) -> bool:
     if host == "localhost" or host.endswith(".localhost"):
         return True

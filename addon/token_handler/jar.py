@@ -8,7 +8,7 @@ from token_handler.answers import Refused
 from token_handler.auth_cookie import (
     MAX_COOKIE_BYTES,
     CookieAttributes,
-    cookie_pairs,
+    Pairs,
     decode_token,
     encode_token,
     expire_cookie,
@@ -37,18 +37,18 @@ class Jar:
         """Whether a cookie of this name is the token or a piece of it."""
         return self._index(name) is not None
 
-    def names_in(self, fields: Iterable[str]) -> list[str]:
-        """The names of our cookies in these Cookie fields, sorted."""
-        return sorted({name for name, _ in cookie_pairs(fields) if self.owns(name)})
+    def names_in(self, cookies: Pairs) -> list[str]:
+        """The names of ours among a request's cookies, sorted."""
+        return sorted({name for name, _ in cookies if self.owns(name)})
 
-    def read(self, fields: Iterable[str]) -> bytes | None:
-        """The token in these Cookie fields; None when there is none.
+    def read(self, cookies: Pairs) -> bytes | None:
+        """The token in a request's cookies; None when there is none.
 
         Raises Refused: `bad_request` for two cookies of one name that differ, since which one is
         ours cannot be known; `bad_cookie` for a value that does not open or is not whole.
         """
         values: dict[int, str] = {}
-        for name, value in cookie_pairs(fields):
+        for name, value in cookies:
             index = self._index(name)
             if index is None or not value:
                 continue
@@ -95,6 +95,8 @@ class Jar:
         """-1 for the whole cookie, the number of a piece, None for a cookie that is not ours."""
         if name == self.name:
             return -1
+        if not name.startswith(self.name):
+            return None
         base, _, number = name.rpartition(".")
         is_piece = base == self.name and re.fullmatch("0|[1-9][0-9]?", number)
         return int(number) if is_piece else None

@@ -1,10 +1,11 @@
 """How long a token is good for, from what the API says beside it or from the token itself."""
 
-import base64
-import json
 import re
 from collections.abc import Mapping
 from datetime import datetime, timezone
+from functools import lru_cache
+
+from token_handler import jwt
 
 LONGEST = 400 * 24 * 3600
 """Seconds: browsers cap a cookie's age at 400 days (RFC 6265bis, 5.5)."""
@@ -31,8 +32,15 @@ def seconds_left(beside: Mapping[str, object], token: str, now: float) -> int | 
     for name in _MOMENTS:
         if (left := _until(members.get(name), now)) is not None:
             return _capped(left)
-    expires = _number(_claims(token).get("exp"))
+    expires = expiry(token)
     return None if expires is None else _capped(expires - now)
+
+
+@lru_cache(maxsize=64)
+def expiry(token: str) -> float | None:
+    """When a JWT is over, by its own `exp`, in seconds since 1970; None for what does not say."""
+    decoded = jwt.decode(token)
+    return _number(decoded.claims.get("exp")) if decoded else None
 
 
 def _capped(seconds: float) -> int:
@@ -62,16 +70,3 @@ def _until(value: object, now: float) -> float | None:
         return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp() - now
     except (ValueError, OverflowError):
         return None
-
-
-def _claims(token: str) -> dict[str, object]:
-    """The claims of a JWT, unverified; none for another kind of token."""
-    parts = token.split(".")
-    if len(parts) != 3:
-        return {}
-    try:
-        payload = base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
-        claims = json.loads(payload)
-    except (ValueError, RecursionError):
-        return {}
-    return claims if isinstance(claims, dict) else {}

@@ -40,6 +40,10 @@ class TokenHeader(NamedTuple):
 
     name: str
 
+    @property
+    def text(self) -> str:
+        return f"header:{self.name}"
+
 
 Source = JsonPointer | TokenHeader
 """Where a login answer may carry the token."""
@@ -80,8 +84,7 @@ def read_answer(
 
     Raises Refused when the answer may hold a token that cannot be taken out of it.
     """
-    # HEAD and OPTIONS log nobody in, but nothing hinders an API from answering them with a token.
-    success = 200 <= response.status_code <= 299 and method not in ("HEAD", "OPTIONS")
+    success = is_success(method, response)
     pointers = tuple(source for source in sources if isinstance(source, JsonPointer))
     if refresh:
         pointers += (refresh,)
@@ -114,6 +117,14 @@ def read_answer(
     else:
         body = LOGGED_IN
     return Captured(token, body, beside, refresh_token)
+
+
+def is_success(method: str, response: http.Response) -> bool:
+    """Whether this answer logs somebody in, if it holds a token.
+
+    HEAD and OPTIONS log nobody in, but nothing hinders an API from answering them with a token.
+    """
+    return 200 <= response.status_code <= 299 and method not in ("HEAD", "OPTIONS")
 
 
 def replace_body(response: http.Response, captured: Captured) -> None:
@@ -236,6 +247,19 @@ def _find_token(
     return None
 
 
+def place_that_looks_like_a_token(response: http.Response) -> str | None:
+    """Where an answer that passes as it is, since it is no success, seems to hold a token."""
+    for name, text in response.headers.items(multi=True):
+        if text and (_names_token(name) or _JWT.search(text)):
+            return f"header {name}"
+    body = response.get_text(strict=False) or ""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        document = body
+    return "body" if any(_looks_like_a_token(at, leaf) for at, leaf in _leaves(document)) else None
+
+
 def _refuse_hidden_token(document: object, headers: http.Headers) -> None:
     """Raise Refused when the answer seems to hold a token where no pointer leads."""
     for name, text in headers.items(multi=True):
@@ -245,20 +269,23 @@ def _refuse_hidden_token(document: object, headers: http.Headers) -> None:
                 f"The API's answer to this login seems to carry its token in the header {name},"
                 " and has none where cookie_auth_token points.",
             )
-    found = [
-        (at, leaf)
-        for at, leaf in _leaves(document)
-        if isinstance(leaf, str)
-        and leaf
-        and (any(_names_token(step) for step in at) or _JWT.search(leaf))
-    ]
+    found = [(at, leaf) for at, leaf in _leaves(document) if _looks_like_a_token(at, leaf)]
     if found:
-        at, _ = max(found, key=lambda place: len(place[1]))
+        at, _ = max(found, key=lambda place: len(str(place[1])))
         raise Refused(
             "token_not_found",
             "The API's answer to this login has no token where cookie_auth_token points, and seems"
             f" to carry one elsewhere: try --set cookie_auth_token={json_pointer.join(at) or '/'}",
         )
+
+
+def _looks_like_a_token(at: tuple[str, ...], leaf: object) -> bool:
+    """Whether a non-empty string at this place of a document is one, by its keys or its form."""
+    return (
+        isinstance(leaf, str)
+        and leaf != ""
+        and (any(_names_token(step) for step in at) or _JWT.search(leaf) is not None)
+    )
 
 
 def _names_token(name: str) -> bool:

@@ -47,10 +47,16 @@ class Renewal:
             request.headers.pop(name, None)
         request.method = "POST"
         request.path = self.path
+        in_json, in_form = self.written(refresh_token)
         if self.template.lstrip().startswith(("{", "[")):
-            kind, value = "application/json", json.dumps(refresh_token)[1:-1]
+            kind, value = "application/json", in_json
         else:
-            kind, value = "application/x-www-form-urlencoded", quote_plus(refresh_token)
+            kind, value = "application/x-www-form-urlencoded", in_form
         request.headers["Content-Type"] = kind
         request.headers["Accept"] = "application/json"
         request.content = self.template.replace(_PLACE, value).encode()
+
+    @staticmethod
+    def written(refresh_token: str) -> tuple[str, str]:
+        """The refresh token as it stands in JSON and in a form."""
+        return json.dumps(refresh_token)[1:-1], quote_plus(refresh_token)

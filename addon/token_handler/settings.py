@@ -4,15 +4,17 @@ To add an option: declare it in OPTIONS, give `Settings` a field, read it in `Se
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
 from token_handler.auth_cookie import CookieAttributes, Forwarded, HeaderFormat
+from token_handler.graphql import login_keys
 from token_handler.guard import Origin
 from token_handler.json_pointer import JsonPointer
 from token_handler.lifetime import LONGEST
 from token_handler.login import Source, parse_source
+from token_handler.redacted import Redacted
 from token_handler.renewal import Renewal
 from token_handler.route import normalise, strip_prefix
 from token_handler.seal import Seal
@@ -176,6 +178,19 @@ OPTIONS = (
         " e.g. http://localhost:5173.",
     ),
     Option(
+        "cookie_auth_leak",
+        str,
+        "warn",
+        "What to do with an API's answer, outside login, that repeats the token: warn (log and mark"
+        " it), block (answer 502) or off.",
+    ),
+    Option(
+        "cookie_auth_redact",
+        bool,
+        False,
+        "Show and save flows without their tokens, which browser and API get all the same.",
+    ),
+    Option(
         "cookie_auth_forward_cookies",
         Sequence[str],
         [],
@@ -229,10 +244,15 @@ class Settings:
     seal: Seal
     clear_on_401: bool
     renewal: Renewal | None
+    refresh_path: str | None
+    """Upstream path, normalised; None if tokens are not renewed."""
+    graphql_login_keys: frozenset[str]
     logout_upstream: tuple[str, str] | None
     """Method and upstream path at which the API is told of a logout."""
     frontend: Origin | None
     forwarded: Forwarded
+    leak: str
+    redact: bool
     allowed_origins: frozenset[Origin]
     allowed_hosts: tuple[str, ...]
 
@@ -277,6 +297,8 @@ class Settings:
                 "cookie_auth_secret", "", f"{_SHORTEST_SECRET} characters or more, without a blank"
             )
         max_age = read.text("cookie_auth_max_age", _max_age)
+        sources = read.each("cookie_auth_token", parse_source)
+        renewal = _renewal(read, base_path, [*logins, logout])
         told_at = read.text("cookie_auth_logout_upstream_path", lambda p: _path(p) if p else logout)
         told_by = read.text("cookie_auth_logout_upstream_method", _token).upper()
         return cls(
@@ -284,7 +306,7 @@ class Settings:
             header=read.text("cookie_auth_header", _header),
             header_format=read.text("cookie_auth_header_format", _header_format),
             login_paths=frozenset(normalise(base_path + path) for path in logins),
-            token_sources=tuple(read.each("cookie_auth_token", parse_source)),
+            token_sources=tuple(sources),
             redact_login=read.text("cookie_auth_login_body", _one_of("replace", "redact"))
             == "redact",
             logout_path=normalise(base_path + logout),
@@ -296,7 +318,9 @@ class Settings:
             max_age=max_age if isinstance(max_age, int) else None,
             max_age_of_token=max_age == "token",
             seal=Seal.of(tuple(secrets.split())),
-            renewal=_renewal(read, base_path, [*logins, logout]),
+            renewal=renewal,
+            refresh_path=normalise(renewal.path) if renewal else None,
+            graphql_login_keys=login_keys(s for s in sources if isinstance(s, JsonPointer)),
             clear_on_401=bool(values["cookie_auth_clear_on_401"]),
             logout_upstream=(told_by, base_path + told_at)
             if values["cookie_auth_logout_upstream"]
@@ -305,11 +329,25 @@ class Settings:
             forwarded=Forwarded(
                 frozenset(read.each("cookie_auth_forward_cookies", _token, or_none=True)), cookie
             ),
+            leak=read.text("cookie_auth_leak", _one_of("warn", "block", "off")),
+            redact=bool(values["cookie_auth_redact"]),
             allowed_origins=frozenset(
                 read.each("cookie_auth_allowed_origins", Origin.parse, or_none=True)
             ),
             allowed_hosts=tuple(read.each("cookie_auth_allowed_hosts", _host, or_none=True)),
         )
+
+    def header_value(self, token: bytes) -> bytes:
+        """What the API reads; recorded without the token if flows are redacted."""
+        value = self.header_format.value(token)
+        return Redacted.of(value, [token]) if self.redact else value
+
+    def recorded(self, text: str, secrets: Iterable[str]) -> bytes:
+        """A header's value or a body; recorded without these secrets if flows are redacted."""
+        data = text.encode("utf-8", "surrogateescape")
+        if not self.redact:
+            return data
+        return Redacted.of(data, (s.encode("utf-8", "surrogateescape") for s in secrets))
 
     def cookie_attributes(self, *, tls: bool) -> CookieAttributes:
         """The cookie's attributes on a browser connection with or without TLS."""

@@ -4,9 +4,10 @@ import dataclasses
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from token_handler.answers import Refused
-from token_handler.auth_cookie import CookieAttributes
+from token_handler.auth_cookie import CookieAttributes, Pairs
 from token_handler.jar import Jar
 from token_handler.lifetime import seconds_left
 from token_handler.login import Captured
@@ -25,17 +26,17 @@ class Wallet:
     tls: bool
     """Whether the browser's connection has TLS."""
 
-    @property
+    @cached_property
     def jar(self) -> Jar:
         return Jar(self.name, self.api, self.settings.seal)
 
-    @property
+    @cached_property
     def refresh_jar(self) -> Jar:
         return Jar(f"{self.name}-refresh", self.api, self.settings.seal)
 
-    def names_in(self, fields: list[str]) -> list[str]:
-        """The names of our cookies in these Cookie fields."""
-        return self.jar.names_in(fields) + self.refresh_jar.names_in(fields)
+    def names_in(self, cookies: Pairs) -> list[str]:
+        """The names of ours among a request's cookies."""
+        return self.jar.names_in(cookies) + self.refresh_jar.names_in(cookies)
 
     def issue(self, captured: Captured, held: Iterable[str]) -> list[str]:
         """The Set-Cookie values that give a captured token to the browser, which holds cookies of

@@ -103,8 +103,10 @@ def install(answer: Answer, limit: Limit) -> Callable[[], None]:
     def check(self: HttpStream, request: bool) -> Commands:
         """Fail a body that goes over its limit, as mitmproxy's body_size_limit does."""
         most = limit(self.flow, request)
+        if most is None:
+            return (yield from check_body_size(self, request))
         size = len(self.request_body_buf) if request else _size_of_answer(self)
-        if most is None or size <= most:
+        if size <= most:
             return (yield from check_body_size(self, request))
         yield from self.handle_protocol_error(_error(_events.ResponseProtocolError, self.stream_id))
         if not request:

@@ -14,7 +14,9 @@ from mitmproxy import http, options
 from mitmproxy.addons.clientplayback import ReplayHandler
 from token_handler import login
 from token_handler.answers import Refused
-from token_handler.login import Captured
+from token_handler.decision import ROLE
+from token_handler.login import Captured, TokenHeader
+from token_handler.redacted import Redacted, real_message
 from token_handler.settings import Settings
 
 T = TypeVar("T")
@@ -38,7 +40,7 @@ async def send(flow: http.HTTPFlow, settings: options.Options) -> http.Response 
         await asyncio.wait_for(ReplayHandler(flow, settings).replay(), SECONDS_TO_ANSWER)
     except asyncio.TimeoutError:
         return None
-    return flow.response
+    return real_message(flow.response) if flow.response else None
 
 
 class OnlyOnce(Generic[T]):
@@ -71,14 +73,14 @@ async def _awaited(start: Callable[[], Awaitable[T]]) -> T:
 
 
 class Renewals:
-    """The refresh tokens of flows that are under way (in memory only), and what comes of them.
+    """The refresh tokens of flows that are under way (in memory only), and what comes of them."""
 
-    `mark` is put into the metadata of the proxy's own flows, so that its hooks leave them alone.
-    """
-
-    def __init__(self, mark: dict[str, str]) -> None:
-        self.mark = mark
+    def __init__(self) -> None:
         self._tokens: WeakKeyDictionary[http.HTTPFlow, str] = WeakKeyDictionary()
+        # Our own requests that are recorded without secrets: the body, and where a token may be.
+        self._redacted: WeakKeyDictionary[http.HTTPFlow, tuple[bytes, Settings]] = (
+            WeakKeyDictionary()
+        )
         self._once: OnlyOnce[Captured | Refused | None] = OnlyOnce()
 
     def __contains__(self, flow: http.HTTPFlow) -> bool:
@@ -97,8 +99,14 @@ class Renewals:
         assert renewal
 
         async def ask() -> Captured | Refused | None:
-            own = self._own(flow)
+            own = _own(flow, "renewal")
             renewal.fill(own.request, refresh_token, settings.header)
+            if settings.redact:
+                body = settings.recorded(
+                    own.request.get_text() or "", renewal.written(refresh_token)
+                )
+                own.request.raw_content = body
+                self._redacted[own] = body, settings
             response = await send(own, mitm_options)
             if response is None or response.status_code >= 500:
                 return None
@@ -121,14 +129,36 @@ class Renewals:
         return await self._once.run(f"{flow.client_conn.proxy_mode}\n{refresh_token}".encode(), ask)
 
     async def ask_again(
-        self, flow: http.HTTPFlow, settings: Settings, token: str, mitm_options: options.Options
+        self, flow: http.HTTPFlow, mitm_options: options.Options
     ) -> http.Response | None:
-        """The answer to the flow's request with another token; None when there is none in time."""
-        own = self._own(flow)
-        own.request.headers[settings.header] = settings.header_format.value(token.encode())
-        return await send(own, mitm_options)
+        """The answer to the flow's request, sent once more; None when there is none in time."""
+        return await send(_own(flow, "retry"), mitm_options)
 
-    def _own(self, flow: http.HTTPFlow) -> http.HTTPFlow:
-        own: http.HTTPFlow = flow.copy()
-        own.metadata = dict(self.mark)
-        return own
+    def restore_body(self, own: http.HTTPFlow) -> None:
+        """Give a redacted request its body back, which mitmproxy has copied as it is shown."""
+        if own in self._redacted:
+            own.request.raw_content = self._redacted[own][0]
+
+    def redact_headers(self, own: http.HTTPFlow) -> None:
+        """Record the answer to a redacted request without the header that may hold a token."""
+        if own not in self._redacted or not own.response:
+            return
+        sources = self._redacted[own][1].token_sources
+        names = {source.name.lower() for source in sources if isinstance(source, TokenHeader)}
+        own.response.headers.fields = tuple(
+            (name, Redacted.of(value, [value]) if name.decode().lower() in names else value)
+            for name, value in own.response.headers.fields
+        )
+
+    def redact_body(self, own: http.HTTPFlow) -> None:
+        """Record the answer to a redacted request without its body."""
+        if own in self._redacted and own.response and (body := own.response.raw_content):
+            own.response.raw_content = Redacted.of(body, [body])
+
+
+def _own(flow: http.HTTPFlow, role: str) -> http.HTTPFlow:
+    """A request of the proxy's own, made after that of a flow."""
+    own: http.HTTPFlow = flow.copy()
+    own.metadata = {ROLE: role}
+    own.comment = own.marked = ""
+    return own

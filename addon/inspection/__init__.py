@@ -1,0 +1,1 @@
+"""What mitmproxy's user sees of the addon: marks, comments, a content view, commands, log lines."""

@@ -1,0 +1,150 @@
+"""The addon that shows what `CookieAuth` decides. It changes nothing but marks and comments."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from mitmproxy import command, ctx, exceptions, flow, http, version
+from mitmproxy.addonmanager import Loader
+from mitmproxy.proxy.mode_specs import ProxyMode, ReverseMode
+from token_handler import credentials
+from token_handler.decision import CAPTURED, INJECTED, LEAK, RENEWED, ROLE
+from token_handler.settings import Settings
+from token_handler.wallet import Wallet
+
+from inspection import explain, report, start, view
+
+logger = logging.getLogger(__name__)
+
+
+class Deciding(Protocol):
+    """What is asked of the addon that decides."""
+
+    settings: Settings | None
+    last_login: str
+
+    def wallet(self, flow: http.HTTPFlow) -> Wallet:
+        """The flow's cookies."""
+
+
+class Inspector:
+    """Marks, comments, the content view, commands and the lines at start-up.
+
+    It is nested in the addon that decides, so that its hooks come after those.
+    """
+
+    name = "cookie_auth_inspector"
+
+    def __init__(self, auth: Deciding) -> None:
+        self.auth = auth
+        self.withdraw_view: Callable[[], None] = lambda: None
+
+    def load(self, loader: Loader) -> None:
+        self.withdraw_view = view.register(self.view_text)
+        for function in (self.status, self.explain, self.curl):
+            # mitmweb's command bar knows no underscore (12.2.3, `tools/web/app.py`).
+            loader.add_command(f"cookieauth.{function.__name__}", function)
+
+    def done(self) -> None:
+        self.withdraw_view()
+
+    def running(self) -> None:
+        settings, options = self.auth.settings, ctx.options
+        if settings is None or not options.server:
+            return
+        modes = [ProxyMode.parse(mode) for mode in options.mode]
+        servers = ctx.master.addons.get("proxyserver").servers
+        ports = {server.mode: addr[1] for server in servers for addr in server.listen_addrs}
+        listeners = [
+            start.Listener(
+                mode.listen_host(options.listen_host),
+                ports.get(mode) or mode.listen_port(options.listen_port) or 0,
+                "http" if mode.scheme == "http" else "https",
+                *mode.address,
+            )
+            for mode in modes
+            if isinstance(mode, ReverseMode)
+        ]
+        if not listeners:
+            return
+        for line in start.summary(
+            settings, listeners, options.cookie_auth_login, options.cookie_auth_logout
+        ):
+            logger.info("%s", line)
+        web = version.VERSION if "web_port" in options else None
+        if warnings := start.warnings(listeners, web):
+            logger.warning("%s", "; ".join(warnings))
+
+    # What is written to a flow
+
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        if ROLE in flow.metadata and not flow.is_replay:
+            self._write(flow)
+
+    def response(self, flow: http.HTTPFlow) -> None:
+        """Only now it is known what became of a login, and whether something leaked."""
+        role = flow.metadata.get(ROLE)
+        settled = role in (None, "frontend", "api")
+        if not settled or RENEWED in flow.metadata or LEAK in flow.metadata:
+            self._write(flow)
+
+    def error(self, flow: http.HTTPFlow) -> None:
+        if ROLE in flow.metadata:
+            self._write(flow)
+
+    def _write(self, flow: http.HTTPFlow) -> None:
+        if settings := self.auth.settings:
+            flow.marked = report.mark(flow.metadata)
+            flow.comment = report.comment(flow, settings)
+
+    # What the user asks for
+
+    def view_text(self, flow: http.HTTPFlow) -> str:
+        """The text of the content view."""
+        header = self.auth.settings.header if self.auth.settings else ""
+        return "\n".join(view.lines(flow, header, self._token(flow)))
+
+    def _token(self, flow: http.HTTPFlow) -> str | None:
+        """The token that the flow carries in either direction, if that may be shown."""
+        settings = self.auth.settings
+        if settings is None or settings.redact:
+            return None
+        if flow.metadata.get(INJECTED):
+            return credentials.injected_token(flow.request.headers, settings)
+        if CAPTURED in flow.metadata and flow.response:
+            fields = flow.response.headers.get_all("set-cookie")
+            pairs = [field.partition(";")[0].partition("=")[::2] for field in fields]
+            token = self.auth.wallet(flow).jar.read(pairs)
+            return token.decode("utf-8", "replace") if token else None
+        return None
+
+    @command.command("cookie_auth.status")  # type: ignore[untyped-decorator, unused-ignore]
+    def status(self) -> Sequence[str]:
+        """Show cookie-auth's settings in words, its upstream and the last login."""
+        settings, options = self._settings(), ctx.options
+        return [
+            *(f"proxy: {mode}" for mode in options.mode),
+            *start.described(settings, options.cookie_auth_login, options.cookie_auth_logout),
+            f"last login: {self.auth.last_login or 'none yet'}",
+        ]
+
+    @command.command("cookie_auth.explain")  # type: ignore[untyped-decorator, unused-ignore]
+    def explain(self, flow: flow.Flow) -> Sequence[str]:
+        """Show, rule by rule, why cookie-auth translated this flow, refused it or left it alone."""
+        return list(explain.rules(_http(flow), self._settings()))
+
+    @command.command("cookie_auth.curl")  # type: ignore[untyped-decorator, unused-ignore]
+    def curl(self, flow: flow.Flow) -> Sequence[str]:
+        """Show a curl command that sends what the API got, with the token as $TOKEN."""
+        return [explain.curl(_http(flow), self._settings())]
+
+    def _settings(self) -> Settings:
+        if self.auth.settings is None:
+            raise exceptions.CommandError("cookie-auth's options are wrong; see the log.")
+        return self.auth.settings
+
+
+def _http(flow: flow.Flow) -> http.HTTPFlow:
+    if not isinstance(flow, http.HTTPFlow):
+        raise exceptions.CommandError("cookie-auth sees HTTP flows only.")
+    return flow

@@ -1,0 +1,54 @@
+"""How tokens, cookies and times are spoken of: by name and length, never by value."""
+
+import time
+from collections.abc import Sequence
+from datetime import datetime, timezone
+
+from mitmproxy.utils import strutils
+from token_handler.lifetime import expiry
+
+MOST_NAMES = 8
+
+
+def token_size(token: str) -> str:
+    """`412 bytes, expires in 14 min`; without a JWT's `exp`, the size alone."""
+    size = f"{len(token.encode('utf-8', 'replace'))} bytes"
+    end = expiry(token)
+    if end is None:
+        return size
+    left = end - time.time()
+    return f"{size}, {f'expires {distance(left)}' if left > 0 else f'expired {distance(left)}'}"
+
+
+def distance(seconds: float) -> str:
+    """`in 14 min`, `3 days ago`: a moment, from now, in its largest fitting unit."""
+    amount = abs(seconds)
+    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
+        if amount >= 2 * length:
+            text = f"{int(amount // length)} {unit}"
+            break
+    else:
+        text = f"{int(amount)} s"
+    return f"in {text}" if seconds >= 0 else f"{text} ago"
+
+
+def moment(seconds: float) -> str:
+    """`2026-11-23 19:20:00 UTC, in 14 min`; what datetime raises for times beyond its calendar."""
+    text = datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return f"{text}, {distance(seconds - time.time())}"
+
+
+def cookies(names: Sequence[str], what: str) -> str:
+    """`3 cookies kept back: _ga, theme, sid`."""
+    shown = ", ".join(printable(name) for name in names[:MOST_NAMES])
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f"{len(names)} cookie{'s' if len(names) > 1 else ''} {what}: {shown}{more}"
+
+
+def printable(text: str) -> str:
+    """On one line and short enough to read."""
+    if len(text) <= 60 and text.isascii() and text.isprintable():
+        return text
+    text = text.encode("utf-8", "replace").decode()  # lone surrogates
+    text = strutils.escape_control_characters(text, keep_spacing=False)
+    return text if len(text) <= 60 else text[:59] + "…"

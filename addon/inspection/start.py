@@ -1,0 +1,94 @@
+"""What is said at start-up: where to go, what is set, and what may be wrong with it."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from token_handler.guard import Origin
+from token_handler.settings import Settings
+
+MITMWEB_WITH_LOGIN = (11, 1, 2)
+"""Before, every local page could read mitmweb's flows (CVE-2025-23217)."""
+
+
+class Listener(NamedTuple):
+    """One reverse mode: where it listens (no host: everywhere), and its API."""
+
+    host: str
+    port: int
+    scheme: str
+    api_host: str
+    api_port: int
+
+    @property
+    def address(self) -> str:
+        host = "localhost" if not self.host or _is_loopback(self.host) else self.host
+        return f"http://{host.replace('0.0.0.0', 'localhost')}:{self.port}"
+
+    @property
+    def api(self) -> str:
+        return str(Origin.of(self.scheme, self.api_host, self.api_port))
+
+
+def summary(
+    settings: Settings, listeners: Sequence[Listener], logins: Sequence[str], logout: str
+) -> list[str]:
+    """Three lines: addresses, paths, cookie and header."""
+    addresses = (f"open {one.address} for {one.api}{settings.base_path}" for one in listeners)
+    return [f"cookie-auth: {', '.join(addresses)}", *essentials(settings, logins, logout)]
+
+
+def essentials(settings: Settings, logins: Sequence[str], logout: str) -> list[str]:
+    """What every user sets: the paths as the browser knows them, cookie and header."""
+    prefix = settings.prefix
+    header = settings.header_format.value(b"{token}").decode()
+    return [
+        f"login: {', '.join(prefix + path for path in logins)}; logout: {prefix}{logout}",
+        f"cookie {settings.cookie} → header {settings.header}: {header}",
+    ]
+
+
+def described(settings: Settings, logins: Sequence[str], logout: str) -> list[str]:
+    """The settings in words."""
+    secure = {"auto": "Secure on TLS", "always": "Secure", "never": "not Secure"}[settings.secure]
+    age = "as long as the token" if settings.max_age_of_token else "until the browser closes"
+    if settings.max_age:
+        age = f"for {settings.max_age} s"
+    return [
+        f"front end: {settings.frontend or 'none'}",
+        f"answers to login: {'redacted' if settings.redact_login else 'replaced'}",
+        f"token in them: {', '.join(source.text for source in settings.token_sources)}",
+        f"renewal: {settings.refresh_path or 'none'}",
+        f"cookie: {age}, SameSite={settings.same_site.capitalize()}, {secure},"
+        f" {'encrypted' if settings.seal.active else 'in clear'}",
+        f"leak alarm: {settings.leak}; flows are {'' if settings.redact else 'not '}redacted",
+        *essentials(settings, logins, logout),
+    ]
+
+
+def warnings(listeners: Sequence[Listener], web_version: str | None) -> list[str]:
+    """What may be a danger. `web_version` is that of a mitmweb, None for other tools."""
+    found = [
+        f"cookie-auth listens on {one.host or 'all interfaces'}, so other machines can reach the"
+        " API through it: add --listen-host 127.0.0.1"
+        for one in listeners
+        if not _is_loopback(one.host)
+    ]
+    found += [
+        f"the token goes to {one.api} in clear text: is there no https?"
+        for one in listeners
+        if one.scheme == "http" and not _is_loopback(one.api_host)
+    ]
+    if web_version and _numbers(web_version) < MITMWEB_WITH_LOGIN:
+        found.append(
+            f"mitmweb {web_version} lets every local page read its flows, tokens included"
+            " (CVE-2025-23217): use 11.1.2 or newer"
+        )
+    return found
+
+
+def _is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.") or host.endswith(".localhost")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdecimal())

@@ -1,0 +1,133 @@
+"""The content view `cookie-auth`: a request as the browser sent it and as the API got it."""
+
+import json
+from collections.abc import Callable, Iterator
+from itertools import zip_longest
+from typing import Any
+
+from mitmproxy import contentviews, http
+from token_handler import jwt, received
+from token_handler.answers import ABOUT_THE_ANSWER
+from token_handler.decision import ANSWERED_HERE, REFUSAL, ROLE
+
+from inspection import phrases
+
+NAME = "cookie-auth"
+WIDEST = 60
+"""Characters of a column; what is longer is cut, and shown in full by mitmproxy itself."""
+
+_MOMENTS = ("exp", "iat", "nbf", "auth_time")  # RFC 7519, 4.1, and OpenID Connect Core, 2
+
+
+def lines(flow: http.HTTPFlow, header: str, token: str | None) -> Iterator[str]:
+    """The view's text. `header` carries the token, whose value is not shown; `token` is what the
+    flow carried, None if it must not be looked into.
+    """
+    if ROLE not in flow.metadata:
+        yield "cookie-auth has not seen this flow."
+        return
+    yield flow.comment
+    if sent := received.restored(flow, header):
+        yield ""
+        yield from beside(sent, flow.request if _was_sent(flow) else None, header)
+    if token and (decoded := jwt.decode(token)):
+        yield ""
+        yield f"The token is a JWT ({phrases.token_size(token)}); its signature is left out."
+        for part, members in (("header", decoded.header), ("claims", decoded.claims)):
+            yield f"{part}:"
+            for name, value in members.items():
+                yield f"    {name}: {_claim(name, value)}"
+
+
+def beside(sent: http.Request, got: http.Request | None, header: str) -> Iterator[str]:
+    """What the browser sent and what the API got, with the fields of one name on one line."""
+    rows = [("The browser sent", "The API got"), ("", "")]
+    rows.append((_start_line(sent), _start_line(got) if got else "(nothing)"))
+    left, right = _fields(sent, header), _fields(got, header) if got else {}
+    for name in sorted(left.keys() | right.keys()):
+        rows += zip_longest(left.get(name, []), right.get(name, []), fillvalue="")
+    width = max(len(_cut(one)) for one, _ in rows)
+    for one, other in rows:
+        yield f"{_cut(one):{width}} | {_cut(other)}".rstrip()
+
+
+def _was_sent(flow: http.HTTPFlow) -> bool:
+    """Whether the API got the request. A refused one may have been refused for its answer."""
+    role = flow.metadata[ROLE]
+    if role == "refused":
+        return flow.metadata[REFUSAL][0] in ABOUT_THE_ANSWER
+    return role not in ANSWERED_HERE and flow.server_conn.timestamp_start is not None
+
+
+def _start_line(request: http.Request) -> str:
+    return f"{request.method} {request.path} {request.http_version}"
+
+
+def _fields(request: http.Request, header: str) -> dict[str, list[str]]:
+    """The header lines, by name."""
+    lines: dict[str, list[str]] = {}
+    for name, value in request.headers.items(multi=True):
+        if name.lower() == header.lower() and not value.endswith(" bytes)"):
+            value = f"({len(value.encode('utf-8', 'replace'))} bytes)"
+        lines.setdefault(name.lower(), []).append(f"{name}: {value}")
+    return lines
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= WIDEST else line[: WIDEST - 1] + "…"
+
+
+def _claim(name: str, value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    if name in _MOMENTS and isinstance(value, (int, float)):
+        try:
+            return f"{text}  ({phrases.moment(value)})"
+        except (ValueError, OverflowError, OSError):
+            return text
+    return text
+
+
+def register(text_of: Callable[[http.HTTPFlow], str]) -> Callable[[], None]:
+    """Offer the view in mitmproxy's UI. Returns what takes it away again.
+
+    The one place that knows how the generations differ: 12 has a `Contentview`, which takes the
+    place of another one of its name, 11 has a `View`, of which a second one raises.
+    """
+    api: Any = contentviews
+    if hasattr(api, "Contentview"):
+        api.registry._by_name.pop(NAME, None)  # else each reload is worth a line in the log
+        api.add(_view_for_12(text_of, api.Contentview))
+        return lambda: None
+    view = _view_for_11(text_of, api.View)
+    api.add(view)
+    return lambda: api.remove(view)
+
+
+def _view_for_12(text_of: Callable[[http.HTTPFlow], str], base: Any) -> Any:
+    class CookieAuthView(base):  # type: ignore[misc]
+        name = NAME
+
+        def prettify(self, data: bytes, metadata: Any) -> str:
+            return _text(metadata.flow, text_of)
+
+        def render_priority(self, data: bytes, metadata: Any) -> float:
+            return -1  # only when it is asked for
+
+    return CookieAuthView()
+
+
+def _view_for_11(text_of: Callable[[http.HTTPFlow], str], base: Any) -> Any:
+    class CookieAuthView(base):  # type: ignore[misc]
+        name = NAME
+
+        def __call__(self, data: bytes, *, flow: object = None, **_: Any) -> Any:
+            return NAME, ([("text", line)] for line in _text(flow, text_of).splitlines())
+
+        def render_priority(self, data: bytes, **_: Any) -> float:
+            return -1
+
+    return CookieAuthView()
+
+
+def _text(flow: object, text_of: Callable[[http.HTTPFlow], str]) -> str:
+    return text_of(flow) if isinstance(flow, http.HTTPFlow) else "This is no HTTP flow."

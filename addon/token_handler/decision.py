@@ -1,0 +1,34 @@
+"""The keys under which a flow's metadata says what was decided about it.
+
+So it survives a reload of the script and a replay from a file. Never a secret: metadata is saved
+with the flow. mitmproxy's filter `~meta` finds it.
+"""
+
+ROLE = "cookie_auth"
+"""api, login, sign-out, frontend; of our own: renewal, retry; or one of ANSWERED_HERE."""
+ANSWERED_HERE = ("logout", "preflight", "refresh", "refused")
+OWN = ("renewal", "retry")
+REFUSAL = "cookie_auth_refusal"
+"""[code, message] of a refused flow."""
+TRUSTED = "cookie_auth_trusted"
+"""Whether the origin rule lets the request use the token."""
+INJECTED = "cookie_auth_injected"
+"""Whether the request was given the token."""
+COOKIES = "cookie_auth_cookies"
+"""Names of the auth cookies that the browser has."""
+KEPT_BACK = "cookie_auth_kept_back"
+"""Names of the browser's other cookies that did not go to the API."""
+ASKED_BY = "cookie_auth_asked_by"
+"""The browser's method for a logout that the API is told of."""
+CORS = "cookie_auth_cors"
+"""The allowed origin that may read the answer."""
+RECEIVED = "cookie_auth_received"
+"""What of the browser's request was changed; see `received`."""
+SENT = "cookie_auth_sent"
+"""The size and lifetime of the token that went to the API, in words."""
+CAPTURED = "cookie_auth_captured"
+"""The same of a token that came from the API."""
+RENEWED = "cookie_auth_renewed"
+"""The same of the fresh token that took the place of the browser's."""
+LEAK = "cookie_auth_leak"
+"""Where the API's answer repeats the token."""

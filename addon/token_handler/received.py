@@ -1,0 +1,69 @@
+"""The request as the browser sent it, kept in the flow's metadata: what was changed, no secrets."""
+
+from typing import Any, NamedTuple
+
+from mitmproxy import http
+
+from token_handler.auth_cookie import cookie_pairs
+from token_handler.decision import INJECTED, RECEIVED
+
+_SECRET = ("authorization", "proxy-authorization")
+
+
+class Before(NamedTuple):
+    """A request before the addon has changed it."""
+
+    method: str
+    target: str
+    authority: str
+    fields: tuple[tuple[bytes, bytes], ...]
+
+    @classmethod
+    def of(cls, request: http.Request) -> "Before":
+        return cls(request.method, request.path, request.authority, request.headers.fields)
+
+
+def differences(before: Before, request: http.Request, header: str) -> dict[str, Any]:
+    """What of the browser's request is no more in the one for the API, for `restored`.
+
+    `header` is the one that carries the token. Its values and those of cookies are left out: only
+    their length is told, since metadata is saved with the flow.
+    """
+    kept = set(request.headers.fields)
+    return {
+        "method": before.method,
+        "target": before.target,
+        "authority": before.authority,
+        "gone": [_shown(*field, header) for field in before.fields if field not in kept],
+    }
+
+
+def restored(flow: http.HTTPFlow, header: str) -> http.Request | None:
+    """The flow's request as the browser sent it, with lengths where the secrets were.
+
+    `header` is the one that carries the token. None for a flow that the addon has not decided on.
+    """
+    difference = flow.metadata.get(RECEIVED)
+    if not difference:
+        return None
+    added = header if flow.metadata.get(INJECTED) else ""
+    received: http.Request = flow.request.copy()
+    received.method = difference["method"]
+    received.path = difference["target"]
+    received.authority = difference["authority"]
+    for name in (added, *(name for name, _ in difference["gone"])):
+        received.headers.pop(name, None)
+    for name, value in difference["gone"]:
+        received.headers.add(name, value)
+    return received
+
+
+def _shown(name: bytes, value: bytes, header: str) -> list[str]:
+    text = value.decode("utf-8", "replace")
+    shown_name = name.decode("utf-8", "replace")
+    spelling = shown_name.lower().replace("_", "-")
+    if spelling == "cookie":
+        text = "; ".join([f"{name}=({len(value)} bytes)" for name, value in cookie_pairs([text])])
+    elif spelling in (header.lower().replace("_", "-"), *_SECRET):
+        text = f"({len(value)} bytes)"
+    return [shown_name, text]

@@ -1,0 +1,38 @@
+"""Puts what `Redacted` bytes stand for onto the wire, while the recorded flow keeps them.
+
+For that, `SendHttp` is wrapped: all that mitmproxy's HTTP layer sends, in either direction, is such
+a command (`proxy/layers/http/__init__.py`, alike in 11.0.2 and 12.2.3).
+"""
+
+from collections.abc import Callable
+
+from mitmproxy.connection import Connection
+from mitmproxy.proxy.layers.http import (
+    HttpEvent,
+    RequestData,
+    RequestHeaders,
+    ResponseData,
+    ResponseHeaders,
+    SendHttp,
+)
+from token_handler.redacted import real, real_message
+
+
+def install() -> Callable[[], None]:
+    """Send the real bytes from now on. Returns what undoes it."""
+    send = SendHttp.__init__
+
+    def send_real(self: SendHttp, event: HttpEvent, connection: Connection) -> None:
+        if isinstance(event, RequestHeaders):
+            event.request = real_message(event.request)
+        elif isinstance(event, ResponseHeaders):
+            event.response = real_message(event.response)
+        elif isinstance(event, (RequestData, ResponseData)):
+            event.data = real(event.data)
+        send(self, event, connection)
+
+    def put(method: Callable[..., None]) -> None:
+        SendHttp.__init__ = method  # type: ignore[method-assign]
+
+    put(send_real)
+    return lambda: put(send)

@@ -1,0 +1,504 @@
+"""What mitmproxy's user sees: marks, comments, the view, alarms, redacted flows, commands."""
+
+import gzip
+import json
+import os
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import h11
+import pytest
+from inspection import phrases, start, view
+from mitmproxy import flowfilter, http, io
+from mitmproxy.test import tflow
+from support import ADDON, Message, Mitmdump, Upstream, answer
+from test_any_api import SECRET, Browser
+from test_failing_closed import edit, own_addon  # noqa: F401
+from test_jar import jwt
+from test_refresh import Accounts
+
+ProxyWith = Callable[..., Mitmdump]
+Start = Callable[..., Mitmdump]
+
+CLAIMS = {"sub": "42", "exp": int(time.time()) + 84 * 3600}
+TOKEN = jwt(CLAIMS)
+BEARER = ("cookie_auth_header=Authorization", "cookie_auth_header_format=Bearer {token}")
+
+# Asks mitmproxy, in its own process, what its user would ask, about a flow with the header X-Ask.
+ASKING = """
+import json
+from mitmproxy import contentviews, ctx
+
+def view(flow):
+    if hasattr(contentviews, "prettify_message"):
+        return contentviews.prettify_message(flow.request, flow, "cookie-auth").text
+    _, lines, error = contentviews.get_message_content_view("cookie-auth", flow.request, flow)
+    assert error is None, error
+    return "\\n".join("".join(text for _, text in line) for line in lines)
+
+def response(flow):
+    if flow.request.headers.get("x-ask"):
+        call = ctx.master.commands.call
+        told = {
+            "view": view(flow),
+            "status": call("cookie_auth.status"),
+            "explain": call("cookie_auth.explain", flow),
+            "curl": call("cookie_auth.curl", flow),
+        }
+        call("save.har", [flow], __file__ + ".har")
+        with open(__file__ + ".json", "w") as file:
+            json.dump(told, file)
+"""
+
+
+@pytest.fixture
+def start_with(upstream: Upstream, confdir: Path, tmp_path: Path) -> Iterator[Start]:
+    """Start a mitmdump for this test alone, with these options, that saves what it sees."""
+    started: list[Mitmdump] = []
+    asking = tmp_path / "asking.py"
+    asking.write_text(ASKING)
+
+    def start(*options: str, script: Path = ADDON) -> Mitmdump:
+        arguments = [part for option in options for part in ("--set", option)]
+        arguments += ["-w", str(tmp_path / "flows"), "--set", f"hardump={tmp_path / 'all.har'}"]
+        scripts = (script, asking)
+        started.append(Mitmdump(upstream.url, *arguments, confdir=confdir, scripts=scripts))
+        return started[-1]
+
+    yield start
+    for mitmdump in started:
+        mitmdump.stop()
+
+
+def saved(tmp_path: Path) -> list[http.HTTPFlow]:
+    with (tmp_path / "flows").open("rb") as file:
+        flows = [flow for flow in io.FlowReader(file).stream() if isinstance(flow, http.HTTPFlow)]
+    return sorted(flows, key=lambda flow: flow.timestamp_created)
+
+
+def told(tmp_path: Path) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads((tmp_path / "asking.py.json").read_text())
+    return told
+
+
+def log_in(request: Message) -> bytes:
+    """An API whose login issues TOKEN, and which repeats what it is told to repeat."""
+    token = (request.one("authorization") or "").removeprefix("Bearer ")
+    match request.target:
+        case "/login" if b"wrong" in request.body:
+            return answer('{"error": "wrong password"}', 401)
+        case "/login":
+            return answer(json.dumps({"authToken": TOKEN}))
+        case "/echo":
+            return answer(json.dumps({"headers": dict(request.headers)}))
+        case "/echo/gzip":
+            return answer(gzip.compress(token.encode()), Content_Encoding="gzip")
+        case "/echo/location":
+            return answer(status=302, Location=f"/x?token={token}")
+        case "/echo/cookie":
+            return answer(Set_Cookie=f"sid={token}")
+    return answer("{}")
+
+
+# Marks and comments
+
+
+def test_each_flow_has_a_mark_and_a_line_that_say_what_was_done(
+    start_with: Start, upstream: Upstream, tmp_path: Path
+) -> None:
+    upstream.respond = log_in
+    mitmdump = start_with(*BEARER, "cookie_auth_forward_cookies=xsrf", "cookie_auth_prefix=/api")
+    client = mitmdump.client
+    cookie = f"_ga=1; auth-token={TOKEN}; theme=2; xsrf=3; sid=4"
+    client.post("/api/login", cookie="sid=1")
+    client.post("/api/login", body="wrong")
+    client.get("/api/me", cookie=cookie)
+    client.get("/api/me", sec_fetch_site="cross-site", cookie=cookie)
+    client.get("/api/me")
+    client.get("/api/me", authorization="Basic x")
+    client.post("/api/me", sec_fetch_site="cross-site", cookie=cookie)
+    client.post("/api/logout", cookie=cookie)
+    client.get("/elsewhere")
+    mitmdump.stop()
+    size = f"{len(TOKEN)} bytes, expires in 3 days"
+    assert [(flow.marked, flow.comment) for flow in saved(tmp_path)] == [
+        (":key:", f"login: token ({size}) → cookie auth-token; 1 cookie kept back: sid"),
+        (":bust_in_silhouette:", "login, without a token: the API answers 401, and no token"),
+        (
+            ":lock:",
+            f"cookie auth-token → header Authorization ({size});"
+            " 3 cookies kept back: _ga, theme, sid",
+        ),
+        (
+            ":bust_in_silhouette:",
+            "from a page of another origin: without a token;"
+            " 4 cookies kept back: _ga, theme, xsrf, sid",
+        ),
+        (":bust_in_silhouette:", "no auth cookie: without a token"),
+        (":bust_in_silhouette:", "header Authorization as the browser sent it"),
+        (":no_entry:", "refused: cross_origin"),
+        (":door:", "logout, answered here; 3 cookies kept back: _ga, theme, sid"),
+        (":no_entry:", "refused: outside_prefix"),
+    ]
+    for flow in saved(tmp_path):
+        assert TOKEN not in str(flow.metadata) + flow.comment
+
+
+def test_a_renewed_token_marks_the_request_and_those_of_our_own(
+    start_with: Start, upstream: Upstream, tmp_path: Path
+) -> None:
+    upstream.respond = accounts = Accounts()
+    mitmdump = start_with("cookie_auth_refresh=/refresh")
+    browser = Browser(mitmdump.client)
+    browser.request("POST", "/login")
+    accounts.token = "token of another time"
+    browser.request("GET", "/me")
+    mitmdump.stop()
+    found = {flow.comment: flow.marked for flow in saved(tmp_path)}
+    fresh = ":arrows_counterclockwise:"
+    sent = "cookie auth-token → header auth-token (7 bytes); fresh token (7 bytes)"
+    assert found.pop(sent) == fresh
+    assert found.pop("cookie-auth asks for a fresh token") == fresh
+    assert found.pop("cookie-auth asks again with the fresh token") == fresh
+    assert list(found.values()) == [":key:"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "comments"),
+    [
+        ("~marker key", 1),
+        ("~marker no_entry", 1),
+        ("~comment 'kept back: .*theme'", 1),
+        ("~meta 'cookie_auth_injected: True'", 1),
+        ("~meta 'cookie_auth: logout'", 1),
+    ],
+)
+def test_the_readmes_filters_find_flows(
+    start_with: Start, upstream: Upstream, tmp_path: Path, pattern: str, comments: int
+) -> None:
+    upstream.respond = log_in
+    mitmdump = start_with(*BEARER)
+    mitmdump.client.post("/login")
+    mitmdump.client.get("/me", cookie=f"auth-token={TOKEN}; theme=1")
+    mitmdump.client.get("/logout")
+    mitmdump.client.post("/me", origin="null")
+    mitmdump.stop()
+    readme = (ADDON.parent.parent / "README.md").read_text()
+    assert f"`{pattern}`" in readme
+    found = [flow for flow in saved(tmp_path) if flowfilter.match(pattern, flow)]
+    assert len(found) == comments
+
+
+def test_names_from_the_network_stay_on_one_line_and_short() -> None:
+    names = [f"n{i}\r\n\x1b" + "x" * 100 for i in range(20)]
+    text = phrases.cookies(names, "kept back")
+    assert text.startswith("20 cookies kept back: n0")
+    assert text.endswith(" and 12 more")
+    assert text.isprintable()
+    assert len(text) < 600
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "in 0 s"),
+        (119, "in 119 s"),
+        (14 * 60 + 59, "in 14 min"),
+        (-7200, "2 h ago"),
+        (3 * 86400, "in 3 days"),
+    ],
+)
+def test_times_are_told_in_words(seconds: float, text: str) -> None:
+    assert phrases.distance(seconds) == text
+
+
+# The content view, and the commands
+
+
+def test_the_view_shows_both_requests_and_the_tokens_claims(
+    start_with: Start, upstream: Upstream, tmp_path: Path
+) -> None:
+    upstream.respond = log_in
+    mitmdump = start_with(*BEARER, "cookie_auth_prefix=/api", "cookie_auth_base_path=/v1")
+    cookie = f"auth-token={TOKEN}; theme=dark"
+    mitmdump.client.get("/api/me?x=1", cookie=cookie, x_ask="1")
+    text = told(tmp_path)["view"]
+    rows = [[part.strip() for part in line.split(" |")] for line in text.splitlines()]
+    assert ["The browser sent", "The API got"] in rows
+    assert ["GET /api/me?x=1 HTTP/1.1", "GET /v1/me?x=1 HTTP/1.1"] in rows
+    port = mitmdump.client.port
+    fields = {row[0].partition(":")[0].lower(): row for row in rows if len(row) == 2}
+    assert fields["host"][0].endswith(f": localhost:{port}")
+    assert fields["host"][1].endswith(f": 127.0.0.1:{upstream.port}")
+    assert fields["cookie"][0].endswith(f": auth-token=({len(TOKEN)} bytes); theme=(4 bytes)")
+    assert ["", f"Authorization: ({len(TOKEN) + len('Bearer ')} bytes)"] in rows
+    assert '    sub: "42"' in text
+    assert re.search(r"    exp: \d+  \(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC, in 3 days\)", text)
+    assert TOKEN.rpartition(".")[2] not in text
+
+
+def test_explain_goes_through_the_rules(
+    start_with: Start, upstream: Upstream, tmp_path: Path
+) -> None:
+    upstream.respond = log_in
+    mitmdump = start_with(*BEARER)
+    cookie = f"auth-token={TOKEN}; theme=dark"
+    mitmdump.client.get("/me", cookie=cookie, x_ask="1", sec_fetch_site="same-origin")
+    lines = told(tmp_path)["explain"]
+    assert lines[:4] == [
+        "request: GET /me",
+        f"host: localhost:{mitmdump.client.port} is localhost, an IP address or allowed",
+        "origin: trusted: Sec-Fetch-Site says same-origin",
+        "path: the API's /me",
+    ]
+    assert "auth cookie: auth-token" in lines
+    assert "1 cookie kept back: theme (cookie_auth_forward_cookies)" in lines
+    mitmdump.client.post("/login", x_ask="1", origin="http://evil.example")
+    lines = told(tmp_path)["explain"]
+    assert "origin: not trusted: Origin http://evil.example is not the proxy's own" in lines
+    assert "path: the API's /login, which is the login path" in lines
+    assert "method: not GET, HEAD or OPTIONS, so another origin may not use it" in lines
+    assert any(line.startswith("refused: 403 cross_origin: ") for line in lines)
+
+
+def test_curl_names_the_token_by_a_variable_that_the_shell_fills_in(
+    start_with: Start, upstream: Upstream, tmp_path: Path
+) -> None:
+    upstream.respond = log_in
+    mitmdump = start_with(*BEARER)
+    mitmdump.client.post("/me?x=a'b", cookie=f"auth-token={TOKEN}", x_ask="1", body='{"a": 1}')
+    (curl,) = told(tmp_path)["curl"]
+    assert TOKEN not in curl
+    subprocess.run(["bash", "-c", curl], env={**os.environ, "TOKEN": TOKEN}, check=True)
+    by_proxy, by_hand = upstream.received
+    assert by_hand.one("authorization") == by_proxy.one("authorization") == f"Bearer {TOKEN}"
+    assert (by_hand.start, by_hand.body) == (by_proxy.start, by_proxy.body)
+
+
+def test_status_tells_the_settings_and_the_last_login(
+    start_with: Start, upstream: Upstream, tmp_path: Path
+) -> None:
+    upstream.respond = log_in
+    mitmdump = start_with(*BEARER)
+    mitmdump.client.get("/me", x_ask="1")
+    assert "last login: none yet" in told(tmp_path)["status"]
+    mitmdump.client.post("/login", x_ask="1")
+    status = "\n".join(told(tmp_path)["status"])
+    assert f"proxy: reverse:{upstream.url}" in status
+    assert re.search(r"last login: \d\d:\d\d:\d\d POST /login", status)
+
+
+def test_view_and_commands_survive_a_reload(
+    start_with: Start,
+    upstream: Upstream,
+    tmp_path: Path,
+    own_addon: Path,  # noqa: F811
+) -> None:
+    upstream.respond = log_in
+    mitmdump = start_with(*BEARER, script=own_addon)
+    mitmdump.client.get("/me", cookie=f"auth-token={TOKEN}", x_ask="1")
+    before = told(tmp_path)
+    (tmp_path / "asking.py.json").unlink()
+    edit(own_addon, own_addon.read_text() + "\n")
+    mitmdump.wait_for_log(r"(?s)(Loading script \S*cookie_auth.py.*){2}cookie-auth: open")
+    mitmdump.client.get("/me", cookie=f"auth-token={TOKEN}", x_ask="1")
+    assert told(tmp_path)["curl"] == before["curl"]
+    assert told(tmp_path)["view"].splitlines()[0] == before["view"].splitlines()[0]
+    assert "Traceback" not in mitmdump.log
+
+
+# The leak alarm
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        ("/echo", "body"),
+        ("/echo/gzip", "body"),
+        ("/echo/location", "header Location"),
+        ("/echo/cookie", "header Set-Cookie"),
+    ],
+)
+@pytest.mark.parametrize("leak", ["warn", "block", "off"])
+def test_an_answer_that_repeats_the_token_raises_the_alarm(
+    start_with: Start, upstream: Upstream, tmp_path: Path, path: str, place: str, leak: str
+) -> None:
+    upstream.respond = log_in
+    mitmdump = start_with(*BEARER, f"cookie_auth_leak={leak}")
+    got = [mitmdump.client.get(path, cookie=f"auth-token={TOKEN}") for _ in range(2)]
+    assert mitmdump.client.get("/me", cookie=f"auth-token={TOKEN}").status == 200
+    mitmdump.stop()
+    for message in got:
+        if leak == "block":
+            assert message.status == 502
+            assert json.loads(message.body)["error"] == "token_leak"
+            assert TOKEN not in str(message)
+        else:
+            assert message.status in (200, 302)
+    warning = f"GET {path}: the API's answer holds a token in its {place}"
+    assert mitmdump.log.count(warning) == (0 if leak == "off" else 1)
+    assert TOKEN not in mitmdump.log
+    marks = [flow.marked for flow in saved(tmp_path)]
+    alarm = ":lock:" if leak == "off" else ":rotating_light:"
+    assert marks == [alarm, alarm, ":lock:"]
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "alarm"),
+    [
+        ({"error": "locked", "refreshToken": "abc"}, {}, True),
+        ({"error": f"old token {TOKEN}"}, {}, True),
+        ({"error": "wrong"}, {"X_Auth_Token": "abc"}, True),
+        ({"error": "wrong", "token": None}, {}, False),
+    ],
+)
+def test_a_failed_login_that_seems_to_hold_a_token_raises_the_alarm(
+    start_with: Start,
+    upstream: Upstream,
+    tmp_path: Path,
+    body: object,
+    headers: dict[str, str],
+    alarm: bool,
+) -> None:
+    upstream.answers(json.dumps(body), 401, **headers)
+    mitmdump = start_with()
+    assert mitmdump.client.post("/login").status == 401
+    mitmdump.stop()
+    (flow,) = saved(tmp_path)
+    assert (flow.marked == ":rotating_light:") is alarm
+    assert ("holds a token" in mitmdump.log) is alarm
+
+
+def test_an_answer_to_options_on_a_login_path_raises_the_alarm_as_well(
+    start_with: Start, upstream: Upstream
+) -> None:
+    upstream.answers("{}", X_Auth_Token="abc")
+    mitmdump = start_with()
+    assert mitmdump.client.request("OPTIONS", "/login").status == 200
+    mitmdump.wait_for_log(
+        "OPTIONS /login: the API's answer holds a token in its header X-Auth-Token"
+    )
+
+
+# Redaction
+
+
+@pytest.mark.parametrize("options", [(), (SECRET,)], ids=["plain", "sealed"])
+def test_redacted_flows_hold_no_token_wherever_they_are_saved(
+    start_with: Start, upstream: Upstream, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    upstream.respond = accounts = Accounts(lambda n: f"token-number-{n}")
+    refresh_tokens = []
+    mitmdump = start_with(
+        "cookie_auth_redact=true",
+        "cookie_auth_refresh=/refresh",
+        "cookie_auth_logout_upstream=true",
+        "cookie_auth_prefix=/api",
+        f"cookie_auth_frontend={upstream.url}",
+        *options,
+    )
+    browser = Browser(mitmdump.client)
+    assert browser.request("POST", "/api/login").body == b'{"loggedIn": true}'
+    refresh_tokens.append(accounts.refresh_token)
+    values = list(browser.cookies.values())
+    assert browser.request("GET", "/api/me", x_ask="1").status == 200
+    assert upstream.last.one("auth-token") == "token-number-1"
+    accounts.token = "token of another time"
+    assert browser.request("GET", "/api/me", x_ask="1").status == 200
+    refresh_tokens.append(accounts.refresh_token)
+    values += browser.cookies.values()
+    assert upstream.last.one("auth-token") == "token-number-2"
+    assert json.loads(accounts.refreshes[0].body) == {"refreshToken": refresh_tokens[0]}
+    browser.request("GET", "/page")
+    assert browser.cookies["auth-token"] in (upstream.last.one("cookie") or "")
+    browser.request("POST", "/api/logout")
+    mitmdump.stop()
+    assert len(saved(tmp_path)) == 7
+    secrets = {*values, *refresh_tokens, "token-number-1", "token-number-2"}
+    for name in ("flows", "all.har", "asking.py.har", "asking.py.json"):
+        data = (tmp_path / name).read_bytes()
+        assert data
+        for secret in secrets:
+            for form in (secret, json.dumps(secret)[1:-1]):
+                assert form.encode() not in data, name
+    assert not [secret for secret in secrets if secret in mitmdump.log]
+
+
+@pytest.mark.parametrize("path", ["/echo", "/echo/gzip", "/echo/location", "/echo/cookie"])
+def test_an_answer_that_repeats_the_token_is_recorded_without_it(
+    start_with: Start, upstream: Upstream, tmp_path: Path, path: str
+) -> None:
+    upstream.respond = log_in
+    mitmdump = start_with(*BEARER, "cookie_auth_redact=true", "cookie_auth_forward_cookies=*")
+    got = mitmdump.client.get(path, cookie=f"auth-token={TOKEN}")
+    shown = gzip.decompress(got.body) if path == "/echo/gzip" else str(got).encode()
+    assert TOKEN.encode() in shown
+    mitmdump.stop()
+    (flow,) = saved(tmp_path)
+    assert flow.response
+    recorded = (tmp_path / "flows").read_bytes()
+    assert TOKEN.encode() not in recorded
+    assert gzip.compress(TOKEN.encode())[10:] not in recorded
+    assert len(flow.response.raw_content or b"") == len(got.body)
+
+
+def test_a_request_that_is_under_way_when_mitmproxy_ends_is_saved_redacted(
+    start_with: Start, upstream: Upstream, tmp_path: Path
+) -> None:
+    mitmdump = start_with("cookie_auth_redact=true")
+    client = mitmdump.client
+
+    def respond(request: Message) -> bytes:
+        mitmdump.stop()
+        return answer("{}")
+
+    upstream.respond = respond
+    with pytest.raises((h11.RemoteProtocolError, AssertionError, OSError)):
+        client.get("/me", cookie="auth-token=a-secret-token")
+    assert upstream.last.one("auth-token") == "a-secret-token"
+    assert b"a-secret-token" not in (tmp_path / "flows").read_bytes()
+
+
+# Start-up
+
+
+def test_start_up_is_told_in_five_lines_at_most(start_with: Start, upstream: Upstream) -> None:
+    mitmdump = start_with(*BEARER, "cookie_auth_prefix=/api")
+    port = mitmdump.client.port
+    mitmdump.wait_for_log("Authorization: Bearer")
+    lines = mitmdump.log.splitlines()
+    ours = lines[next(i for i, line in enumerate(lines) if "listening at" in line) + 1 :]
+    assert [re.sub(r"^\[[\d:.]+\] ", "", line) for line in ours] == [
+        f"cookie-auth: open http://localhost:{port} for {upstream.url}",
+        "login: /api/login; logout: /api/logout",
+        "cookie auth-token → header Authorization: Bearer {token}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("listener", "web", "expected"),
+    [
+        (("127.0.0.1", 8080, "https", "api.test", 443), None, []),
+        (("", 8080, "https", "api.test", 443), None, ["listens on all interfaces"]),
+        (("0.0.0.0", 8080, "http", "::1", 80), None, ["listens on 0.0.0.0"]),
+        (("::1", 8080, "http", "api.test", 80), None, ["http://api.test in clear text"]),
+        (("localhost", 8080, "http", "localhost", 80), "11.0.2", ["mitmweb 11.0.2"]),
+        (("localhost", 8080, "http", "localhost", 80), "12.2.3", []),
+    ],
+)
+def test_what_may_be_a_danger_is_warned_of(
+    listener: tuple[Any, ...], web: str | None, expected: list[str]
+) -> None:
+    found = start.warnings([start.Listener(*listener)], web)
+    assert len(found) == len(expected)
+    for text, part in zip(found, expected, strict=True):
+        assert part in text
+
+
+def test_flows_that_the_addon_has_not_seen_are_said_to_be_so() -> None:
+    flow = tflow.tflow()
+    assert list(view.lines(flow, "auth-token", None)) == ["cookie-auth has not seen this flow."]
