@@ -50,7 +50,6 @@ from token_handler import (  # noqa: E402
     transport,
 )
 from token_handler.answers import Refused  # noqa: E402
-from token_handler.auth_cookie import Pairs, cookie_pairs  # noqa: E402
 from token_handler.decision import (  # noqa: E402
     ANSWERED_HERE,
     ASKED_BY,
@@ -74,7 +73,7 @@ from token_handler.lifetime import seconds_left  # noqa: E402
 from token_handler.login import Captured  # noqa: E402
 from token_handler.settings import OPTIONS, InvalidOption, Settings  # noqa: E402
 from token_handler.stand_in import StandIn, is_reverse  # noqa: E402
-from token_handler.wallet import Wallet  # noqa: E402
+from token_handler.wallet import Held, Wallet  # noqa: E402
 from upstream import gaps, redaction  # noqa: E402
 from upstream.loopback import Loopback  # noqa: E402
 from upstream.refresh import Renewals  # noqa: E402
@@ -105,7 +104,7 @@ class CookieAuth:
         self.wallets: dict[object, Wallet] = {}
         self.leak_alarm = LeakAlarm()
         self.last_login = ""
-        self.addons = [Inspector(self)]
+        self.inspector = Inspector(self)
         # Set-Cookie values for whatever answer the flow's browser will get; in memory only.
         self.new_cookies: WeakKeyDictionary[http.HTTPFlow, list[str]] = WeakKeyDictionary()
 
@@ -125,6 +124,7 @@ class CookieAuth:
                 logger.error("%s", InvalidOption(option.name, shown, option.form))
         ctx.options.update(**{name: value for name, (value, _) in OWN_VALUES.items()})
         self.reopen_gaps = gaps.install(self._answer_failure, most_held_back)
+        self.inspector.load(loader)
 
     def configure(self, updated: set[str]) -> None:
         self.wallets.clear()
@@ -155,8 +155,10 @@ class CookieAuth:
         modes = [ProxyMode.parse(mode) for mode in ctx.options.mode]
         if ctx.options.server and not any(isinstance(mode, ReverseMode) for mode in modes):
             logger.error("cookie-auth needs to know its API: add --mode reverse:URL")
+        self.inspector.running()
 
     def done(self) -> None:
+        self.inspector.done()
         self.reopen_gaps()
         if self.stop_redaction:
             self.stop_redaction()
@@ -181,6 +183,7 @@ class CookieAuth:
         except Exception as error:
             refuse(flow, error)
             hold_back(flow.request)
+        self.inspector.requestheaders(flow)
 
     async def _decide(self, flow: http.HTTPFlow) -> None:
         """Route the request, or refuse it; nothing is raised."""
@@ -284,44 +287,28 @@ class CookieAuth:
                 "A page of another origin may not do this. If it is yours:"
                 " --set cookie_auth_allowed_origins=<its origin>",
             )
-        wallet = self.wallet(flow)
-        jar, cookies = wallet.jar, cookie_pairs(request.headers.get_all("cookie"))
-        flow.metadata[COOKIES] = wallet.names_in(cookies)
-        flow.metadata[KEPT_BACK] = [
-            name
-            for name in dict(cookies)
-            if not settings.forwarded.is_own(name) and not (trusted and name in settings.forwarded)
-        ]
+        headers = IndexedHeaders.of(request.headers)
+        held = self.wallet(flow).read(tuple(headers.get_all("cookie")), trusted)
+        flow.metadata[COOKIES], flow.metadata[KEPT_BACK] = held.names, held.kept_back
         if is_logout:
-            self._route_logout(flow, cookies)
+            self._route_logout(flow, headers, held)
             return
-        if settings.renewal and trusted and not is_login:
-            with contextlib.suppress(Refused):
-                if refresh_token := wallet.refresh_jar.read(cookies):
-                    self.renewals.remember(flow, refresh_token)
+        if settings.renewal and trusted and not is_login and held.refresh_token:
+            self.renewals.remember(flow, held.refresh_token)
         if is_refresh:
             flow.metadata[ROLE] = "refresh"
             return
         flow.metadata[ROLE] = "login" if is_login else "api"
         if not is_login:
-            token = credentials.translate(
-                request.headers, cookies, settings, jar, inject=trusted, forward=trusted
-            )
+            token = credentials.translate(headers, held, settings, inject=trusted)
             self._note_token(flow, token)
             return
         # Other GraphQL operations need the token, and the body is not here yet: request() decides.
         may_be_graphql = "json" in request.headers.get("content-type", "").lower()
         # A bad cookie must not keep its user from logging in; the headers are clean all the same.
         with contextlib.suppress(Refused):
-            token = credentials.translate(
-                request.headers,
-                cookies,
-                settings,
-                jar,
-                inject=trusted and may_be_graphql,
-                forward=trusted,
-            )
-            self._note_token(flow, token)
+            inject = trusted and may_be_graphql
+            self._note_token(flow, credentials.translate(headers, held, settings, inject=inject))
 
     def _note_token(self, flow: http.HTTPFlow, token: bytes | None) -> None:
         """Remember which token the API gets, if any."""
@@ -332,16 +319,14 @@ class CookieAuth:
             self.tokens[flow] = text = token.decode("utf-8", "replace")
             flow.metadata[SENT] = token_size(text)
 
-    def _route_logout(self, flow: http.HTTPFlow, cookies: Pairs) -> None:
+    def _route_logout(self, flow: http.HTTPFlow, headers: IndexedHeaders, held: Held) -> None:
         """Answer here, or first tell the API, if that is wanted and there is a token to tell of."""
-        settings, request, jar = self._require_settings(), flow.request, self.wallet(flow).jar
+        settings, request = self._require_settings(), flow.request
         flow.metadata[ROLE] = "logout"
         if not settings.logout_upstream:
             return
         with contextlib.suppress(Refused):
-            if credentials.translate(
-                request.headers, cookies, settings, jar, inject=True, forward=True
-            ):
+            if credentials.translate(headers, held, settings, inject=True):
                 flow.metadata[ROLE] = "sign-out"
                 flow.metadata[ASKED_BY] = request.method
                 request.method, request.path = settings.logout_upstream
@@ -357,7 +342,7 @@ class CookieAuth:
         if not graphql.is_other_operation(
             flow.request.raw_content or b"", settings.graphql_login_keys
         ):
-            credentials.remove_header_variants(flow.request.headers, settings.header)
+            credentials.remove_header(flow.request.headers, settings.header)
             self._note_token(flow, None)
 
     def _logout_answer(self, flow: http.HTTPFlow, upstream: str | None = None) -> http.Response:
@@ -379,7 +364,8 @@ class CookieAuth:
         """Put the Set-Cookie values that wait for the flow's answer into this one, once."""
         for field in self.new_cookies.pop(flow, []):
             value = field.partition(";")[0].partition("=")[2]
-            response.headers.add("Set-Cookie", self._require_settings().recorded(field, [value]))
+            recorded = self._require_settings().recorded(field.encode(), value.encode())
+            response.headers.add("Set-Cookie", recorded)
 
     def _issued(self, flow: http.HTTPFlow, captured: Captured) -> list[str]:
         """The Set-Cookie values that give the flow's browser a captured token."""
@@ -492,28 +478,28 @@ class CookieAuth:
 
     def _translate_response_headers(self, flow: http.HTTPFlow, response: http.Response) -> None:
         settings = self._require_settings()
-        response.headers = IndexedHeaders.of(response.headers)
-        role = flow.metadata[ROLE]
-        upstream = Origin.parse(f"{flow.request.scheme}://{flow.request.host_header}")
-        if role == "api":
-            self.leak_alarm.check_headers(flow, response, settings, self.tokens.get(flow))
+        headers = response.headers = IndexedHeaders.of(response.headers)
+        role, prefix, base_path = flow.metadata[ROLE], settings.prefix, settings.base_path
         if role == "frontend":
-            route.rewrite_references(response.headers, upstream, "", "")
+            prefix = base_path = ""
         else:
-            credentials.translate_set_cookies(
-                response.headers,
-                settings,
-                self.wallet(flow).jar,
-                tls=flow.client_conn.tls,
-                replayed=flow.is_replay == "response",
-            )
+            if role == "api":
+                self.leak_alarm.check_headers(flow, response, settings, self.tokens.get(flow))
+            if "set-cookie" in headers:
+                credentials.translate_set_cookies(
+                    headers,
+                    settings,
+                    self.wallet(flow).jar,
+                    tls=flow.client_conn.tls,
+                    replayed=flow.is_replay == "response",
+                )
             self._answer_cors(flow, response)
-            route.rewrite_references(
-                response.headers, upstream, settings.prefix, settings.base_path
-            )
             expired = response.status_code == 401 and flow.metadata.get(INJECTED)
             if role == "api" and expired and settings.clear_on_401 and not settings.renewal:
                 self.new_cookies[flow] = self._expired(flow)
+        if not route.REFERENCES.isdisjoint(headers.names):
+            upstream = Origin.parse(f"{flow.request.scheme}://{flow.request.host_header}")
+            route.rewrite_references(headers, upstream, prefix, base_path)
 
     def _renewable(self, flow: http.HTTPFlow, response: http.Response) -> bool:
         """Whether the API has refused a token that may be renewed."""
@@ -527,6 +513,7 @@ class CookieAuth:
         assert response
         if flow.metadata.get(ROLE) in OWN:
             self.renewals.redact_body(flow)
+            self.inspector.response(flow)
             return
         try:
             if flow.metadata[ROLE] == "login":
@@ -549,6 +536,10 @@ class CookieAuth:
         except Exception as error:
             refuse(flow, error)
         self._answer_if_refused(flow)
+        self.inspector.response(flow)
+
+    def error(self, flow: http.HTTPFlow) -> None:
+        self.inspector.error(flow)
 
     def _translate_login_answer(self, flow: http.HTTPFlow) -> None:
         response = flow.response

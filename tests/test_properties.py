@@ -34,14 +34,18 @@ header_names = st.sampled_from(["a", "A", "b-c", "B-C", "d", "é"])
 header_changes = st.one_of(
     st.tuples(st.just("set_all"), header_names, st.lists(header_text, max_size=3)),
     st.tuples(st.just("add"), header_names, header_text),
+    st.tuples(st.just("__setitem__"), header_names, header_text),
     st.tuples(st.just("pop"), header_names, st.just(None)),
 )
 
 
-def translate(headers: http.Headers, jar: Jar) -> bool:
-    cookies = auth_cookie.cookie_pairs(headers.get_all("cookie"))
-    token = credentials.translate(headers, cookies, SETTINGS, jar, inject=True, forward=True)
-    return token is not None
+def wallet_of(jar: Jar) -> Wallet:
+    return Wallet(dataclasses.replace(SETTINGS, seal=jar.seal), jar.name, jar.api, tls=False)
+
+
+def translate(headers: IndexedHeaders, jar: Jar) -> bool:
+    held = wallet_of(jar).read(tuple(headers.get_all("cookie")), True)
+    return credentials.translate(headers, held, SETTINGS, inject=True) is not None
 
 
 @given(st.lists(header_changes))
@@ -55,6 +59,7 @@ def test_indexed_headers_do_as_those_of_mitmproxy(
             copied = list(value) if isinstance(value, list) else value
             getattr(headers, change)(name, copied)
         assert indexed.fields == plain.fields
+        assert indexed.names == {name.lower() for name in plain}
         for name in ("a", "b-C", "d", "É".lower(), "x"):
             assert indexed.get_all(name) == plain.get_all(name)
             assert indexed.get(name) == plain.get(name)
@@ -65,6 +70,27 @@ def test_indexed_headers_do_as_those_of_mitmproxy(
     assert not indexed.get_all("a")
 
 
+@given(
+    st.dictionaries(
+        st.sampled_from([b"a", b"b-c", b"d", b"Cookie"]), st.none() | st.binary(max_size=3)
+    ),
+    st.lists(st.tuples(st.sampled_from([b"a", b"A", b"B-c", b"D", b"x"]), st.binary(max_size=3))),
+)
+def test_headers_change_at_once_as_they_do_one_after_the_other(
+    changes: dict[bytes, bytes | None], fields: list[tuple[bytes, bytes]]
+) -> None:
+    plain = http.Headers(fields)
+    indexed = IndexedHeaders.of(plain)
+    indexed.change(changes)
+    for name, value in changes.items():
+        if value is None:
+            plain.pop(name, None)
+        else:
+            plain[name] = value
+    assert indexed.fields == plain.fields
+    assert indexed.names == {name.lower() for name in plain}
+
+
 @given(st.lists(header_text))
 def test_cookie_parsing_never_raises_and_invents_no_value(fields: list[str]) -> None:
     for _, value in auth_cookie.cookie_pairs(fields):
@@ -73,7 +99,8 @@ def test_cookie_parsing_never_raises_and_invents_no_value(fields: list[str]) -> 
 
 @given(st.binary(), st.sampled_from(JARS))
 def test_any_bytes_in_a_cookie_header_are_translated_or_refused(raw: bytes, jar: Jar) -> None:
-    headers = http.Headers([(b"Cookie", b"auth-token=" + raw), (b"auth_token", b"x")])
+    fields = [(b"Cookie", b"auth-token=" + raw), (b"auth_token", b"x")]
+    headers = IndexedHeaders.of(http.Headers(fields))
     try:
         translate(headers, jar)
     except Refused as refused:
@@ -93,10 +120,8 @@ def test_any_bytes_in_a_cookie_header_are_translated_or_refused(raw: bytes, jar:
 @example("x" * 4083, 3, JARS[1])
 def test_a_token_comes_back_byte_for_byte_or_is_refused(text: str, times: int, jar: Jar) -> None:
     token = text * times
-    settings = dataclasses.replace(SETTINGS, seal=jar.seal)
     try:
-        wallet = Wallet(settings, jar.name, jar.api, tls=False)
-        cookies = wallet.issue(Captured(token, b"", {}), [])
+        cookies = wallet_of(jar).issue(Captured(token, b"", {}), [])
     except Refused as refused:
         assert refused.code == "login_unreadable"
         assert len(token) < 20 or token not in refused.message
@@ -109,7 +134,7 @@ def test_a_token_comes_back_byte_for_byte_or_is_refused(text: str, times: int, j
         assert attributes == "Path=/; HttpOnly; SameSite=Lax"
         assert set(value) <= COOKIE_OCTETS
         assert len(name) + len(value) <= 4096
-    headers = http.Headers(Cookie="; ".join(["a=b", *pairs, "c=d"]))
+    headers = IndexedHeaders.of(http.Headers(Cookie="; ".join(["a=b", *pairs, "c=d"])))
     assert translate(headers, jar)
     assert dict(headers.fields) == {b"auth-token": token.encode()}
 

@@ -1,4 +1,4 @@
-"""The addon that shows what `CookieAuth` decides. It changes nothing but marks and comments."""
+"""Shows what `CookieAuth` decides. It changes nothing but marks and comments."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -30,10 +30,9 @@ class Deciding(Protocol):
 class Inspector:
     """Marks, comments, the content view, commands and the lines at start-up.
 
-    It is nested in the addon that decides, so that its hooks come after those.
+    The addon that decides calls its hooks at the end of its own. As an addon of its own it would
+    cost each flow as much as the marks do: mitmproxy asks every addon for every event.
     """
-
-    name = "cookie_auth_inspector"
 
     def __init__(self, auth: Deciding) -> None:
         self.auth = auth
@@ -41,6 +40,7 @@ class Inspector:
 
     def load(self, loader: Loader) -> None:
         self.withdraw_view = view.register(self.view_text)
+        loader.master.commands.collect_commands(self)
         for function in (self.status, self.explain, self.curl):
             # mitmweb's command bar knows no underscore (12.2.3, `tools/web/app.py`).
             loader.add_command(f"cookieauth.{function.__name__}", function)

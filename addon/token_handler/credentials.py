@@ -1,61 +1,55 @@
 """The credentials in a message: what each side may see of those of the other."""
 
+from collections.abc import Iterable
+from functools import lru_cache
+
 from mitmproxy import http
 
 from token_handler.answers import Refused
-from token_handler.auth_cookie import Pairs, cookie_pairs, forwarded_cookies, forwarded_set_cookie
+from token_handler.auth_cookie import cookie_pairs, forwarded_set_cookie
 from token_handler.indexed_headers import IndexedHeaders
 from token_handler.jar import Jar
 from token_handler.redacted import real
 from token_handler.settings import Settings
+from token_handler.wallet import Held
 
 
 def translate(
-    headers: http.Headers,
-    cookies: Pairs,
-    settings: Settings,
-    jar: Jar,
-    *,
-    inject: bool,
-    forward: bool,
+    headers: IndexedHeaders, held: Held, settings: Settings, *, inject: bool
 ) -> bytes | None:
     """Replace the browser's credentials by the API's, in place; return the token that went in.
 
-    `cookies` is what the Cookie fields hold. The fields go; with `forward`, those cookies stay that
-    the settings let through. The token in the jar becomes the configured header, unless `inject` is
-    false. A header that the browser itself sent under that name stays only without an auth cookie,
-    so that server-side code and replays work; its repetitions, and spellings that differ in `_` and
-    `-` (which CGI and WSGI servers take for the same), never do.
+    The Cookie fields go, but for the forwarded cookies. The token becomes the configured header,
+    unless `inject` is false. A header that the browser itself sent under that name stays only
+    without an auth cookie, so that server-side code and replays work; its repetitions, and
+    spellings that differ in `_` and `-` (which CGI and WSGI servers take for the same), never do.
 
     Raises Refused for a cookie that does not say which token is meant; the headers are clean then.
     """
-    has_cookie = any(value for name, value in cookies if jar.owns(name))
-    headers.pop("cookie", None)
-    if forward and (forwarded := forwarded_cookies(cookies, settings.forwarded)):
-        headers["Cookie"] = forwarded
-    own_header = None if has_cookie else _first(headers, settings.header)
-    remove_header_variants(headers, settings.header)
-    if own_header is not None:
-        headers.add(settings.header, own_header)
-    token = jar.read(cookies) if inject else None
-    if token is None:
-        return None
-    if not settings.header_format.accepts(token):
-        raise Refused(
-            "bad_request",
-            f"The cookie {jar.name} holds what no HTTP header can carry."
-            " Delete it and log in again.",
-        )
-    headers[settings.header] = settings.header_value(token)
+    token = None if held.problem or not inject else held.token
+    changes: dict[bytes, bytes | None] = dict.fromkeys(_variants(headers.names, settings.header))
+    changes[b"Cookie"] = held.forwarded.encode("utf-8", "surrogateescape") or None
+    if token is not None:
+        changes[settings.header.encode()] = settings.header_value(token)
+    elif not held.has_token and (own := headers.raw(settings.header)):
+        changes[settings.header.encode()] = settings.recorded(own[0], own[0])
+    headers.change(changes)
+    if inject and held.problem:
+        raise Refused(*held.problem)
     return token
 
 
 def redact_cookies(headers: http.Headers, settings: Settings) -> None:
     """Record the Cookie fields for the front end without our cookies' values, in place."""
     fields = headers.get_all("cookie")
-    own = [value for name, value in cookie_pairs(fields) if settings.forwarded.is_own(name)]
+    own = [
+        value.encode("utf-8", "surrogateescape")
+        for name, value in cookie_pairs(fields)
+        if settings.forwarded.is_own(name)
+    ]
     if own:
-        headers.set_all("cookie", [settings.recorded(field, own) for field in fields])
+        whole = [field.encode("utf-8", "surrogateescape") for field in fields]
+        headers.set_all("cookie", [settings.recorded(field, *own) for field in whole])
 
 
 def injected_token(headers: http.Headers, settings: Settings) -> str:
@@ -72,11 +66,8 @@ def translate_set_cookies(
 
     In an answer that mitmproxy replays from a file (`replayed`), the auth cookie is our own.
     """
-    fields = headers.get_all("set-cookie")
-    if not fields:
-        return
     kept = []
-    for field in fields:
+    for field in headers.get_all("set-cookie"):
         if replayed and jar.owns(field.partition("=")[0].strip()):
             kept.append(field)
         elif passed := forwarded_set_cookie(
@@ -86,16 +77,20 @@ def translate_set_cookies(
     headers.set_all("set-cookie", kept)
 
 
-def remove_header_variants(headers: http.Headers, name: str) -> None:
+def remove_header(headers: http.Headers, name: str) -> None:
     """Take out every field of this name, whether spelled with `-` or with `_`."""
-    wanted = _spelling(name.encode())
-    for found in [field for field, _ in headers.fields if _spelling(field) == wanted]:
+    for found in _variants(list(headers), name):
         headers.pop(found, None)
 
 
-def _first(headers: http.Headers, name: str) -> str | None:
-    return next(iter(headers.get_all(name)), None)
+def _variants(names: Iterable[str], name: str) -> list[bytes]:
+    """Those of the names that a server may take for this one."""
+    wanted = _spelling(name)
+    return [
+        found.encode("utf-8", "surrogateescape") for found in names if _spelling(found) == wanted
+    ]
 
 
-def _spelling(name: bytes) -> bytes:
-    return name.lower().replace(b"_", b"-")
+@lru_cache(maxsize=1024)
+def _spelling(name: str) -> str:
+    return name.lower().replace("_", "-")

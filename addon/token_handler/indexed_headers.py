@@ -1,6 +1,7 @@
 """Header fields that are found by name without a walk over all of them."""
 
-from collections.abc import Iterable
+from collections.abc import KeysView, Mapping
+from functools import lru_cache
 
 from mitmproxy import http
 
@@ -8,13 +9,13 @@ from mitmproxy import http
 class IndexedHeaders(http.Headers):
     """mitmproxy's headers, with an index by name.
 
-    `http.Headers` walks all fields at each look-up (mitmproxy `coretypes/multidict.py`). The addon
-    does some thirty for a request, most of them in vain: that was half of its work.
+    `http.Headers` walks all fields at each look-up (mitmproxy `coretypes/multidict.py`), and there
+    are some forty of them for a request, mitmproxy's own included, most of them in vain.
     """
 
     _indexed: tuple[tuple[bytes, bytes], ...] | None = None
     """The fields that the index is of; mitmproxy replaces the tuple when something changes."""
-    _values: dict[str, list[bytes]]
+    _index: dict[str, list[bytes]]
     """The values of the fields, by name in lower case."""
 
     @classmethod
@@ -26,68 +27,83 @@ class IndexedHeaders(http.Headers):
         indexed.fields = headers.fields
         return indexed
 
+    @property
+    def names(self) -> KeysView[str]:
+        """The names of all fields, in lower case."""
+        return self._up_to_date().keys()
+
     def raw(self, name: str | bytes) -> list[bytes]:
         """The values of all fields of this name."""
-        if self._indexed is not self.fields:
-            self._values = {}
-            for field, value in self.fields:
-                self._values.setdefault(
-                    field.decode("utf-8", "surrogateescape").lower(), []
-                ).append(value)
-            self._indexed = self.fields
-        key = name if isinstance(name, str) else name.decode("utf-8", "surrogateescape")
-        return self._values.get(key.lower(), [])
+        index = self._up_to_date()
+        key = name if isinstance(name, str) else _native(name)
+        return index.get(key) or index.get(key.lower(), [])
+
+    def change(self, values: Mapping[bytes, bytes | None]) -> None:
+        """Put one field with this value in the place of all those of a name, none where it is None.
+
+        As setting or deleting one after the other, in one walk.
+        """
+        index = self._up_to_date()
+        changed = {_key(name): (name, value) for name, value in values.items()}
+        fields, left = [], changed.copy()
+        for field in self.fields:
+            key = _key(field[0])
+            if key not in changed:
+                fields.append(field)
+            elif (put := left.pop(key, None)) and put[1] is not None:
+                fields.append((field[0], put[1]))
+        fields += [(name, value) for name, value in left.values() if value is not None]
+        for key, (_, value) in changed.items():
+            if value is None:
+                index.pop(key, None)
+            else:
+                index[key] = [value]
+        self.fields = self._indexed = tuple(fields)
+
+    def _up_to_date(self) -> dict[str, list[bytes]]:
+        fields = self.fields
+        if self._indexed is not fields:
+            self._index = {}
+            for name, value in fields:
+                self._index.setdefault(_key(name), []).append(value)
+            self._indexed = fields
+        return self._index
+
+    # As in `http.Headers`, by way of the index and of `change`
 
     def get_all(self, name: str | bytes) -> list[str]:
-        return [value.decode("utf-8", "surrogateescape") for value in self.raw(name)]
+        return [_native(value) for value in self.raw(name)]
 
     def get(self, name: str | bytes, default: str | None = None) -> str | None:  # type: ignore[override]
         values = self.raw(name)
-        return b", ".join(values).decode("utf-8", "surrogateescape") if values else default
+        return _native(b", ".join(values)) if values else default
 
     def __getitem__(self, name: str | bytes) -> str:
         values = self.raw(name)
         if not values:
             raise KeyError(name)
-        return b", ".join(values).decode("utf-8", "surrogateescape")
+        return _native(b", ".join(values))
 
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, (str, bytes)) and self.raw(name) != []
-
-    def set_all(self, name: str | bytes, values: Iterable[str | bytes]) -> None:
-        old, field_name = self.raw(name), _bytes(name)
-        new = [_bytes(value) for value in values]
-        fields = self.fields
-        if old:
-            left = new.copy()
-            kept, key = [], field_name.lower()
-            for field in fields:
-                if field[0].lower() != key:
-                    kept.append(field)
-                elif left:
-                    kept.append((field[0], left.pop(0)))
-            fields = (*kept, *((field_name, value) for value in left))
-        else:
-            fields += tuple((field_name, value) for value in new)
-        self._put(field_name, new, fields)
+    def __setitem__(self, name: str | bytes, value: str | bytes) -> None:
+        self.change({_bytes(name): _bytes(value)})
 
     def __delitem__(self, name: str | bytes) -> None:
-        if not self.raw(name):
+        if name not in self:
             raise KeyError(name)
-        key = _bytes(name).lower()
-        self._put(key, [], tuple([field for field in self.fields if field[0].lower() != key]))
+        self.change({_bytes(name): None})
 
-    def _put(
-        self, name: bytes, values: list[bytes], fields: tuple[tuple[bytes, bytes], ...]
-    ) -> None:
-        """Change the fields, and the index with them."""
-        key = name.decode("utf-8", "surrogateescape").lower()
-        if values:
-            self._values[key] = values
-        else:
-            self._values.pop(key, None)
-        self.fields = self._indexed = fields
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, (str, bytes)) and bool(self.raw(name))
+
+
+def _native(text: bytes) -> str:
+    return text.decode("utf-8", "surrogateescape")
 
 
 def _bytes(text: str | bytes) -> bytes:
     return text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
+
+
+@lru_cache(maxsize=1024)
+def _key(name: bytes) -> str:
+    return _native(name).lower()

@@ -1,5 +1,6 @@
 """The request as the browser sent it, kept in the flow's metadata: what was changed, no secrets."""
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from mitmproxy import http
@@ -58,7 +59,8 @@ def restored(flow: http.HTTPFlow, header: str) -> http.Request | None:
     return received
 
 
-def _shown(name: bytes, value: bytes, header: str) -> list[str]:
+@lru_cache(maxsize=256)
+def _shown(name: bytes, value: bytes, header: str) -> tuple[str, str]:
     text = value.decode("utf-8", "replace")
     shown_name = name.decode("utf-8", "replace")
     spelling = shown_name.lower().replace("_", "-")
@@ -66,4 +68,4 @@ def _shown(name: bytes, value: bytes, header: str) -> list[str]:
         text = "; ".join([f"{name}=({len(value)} bytes)" for name, value in cookie_pairs([text])])
     elif spelling in (header.lower().replace("_", "-"), *_SECRET):
         text = f"({len(value)} bytes)"
-    return [shown_name, text]
+    return shown_name, text

@@ -14,6 +14,9 @@ _REFERENCE = re.compile(
 )
 _REFRESH = re.compile(r"(\s*[\d.]*\s*[;,]\s*url\s*=\s*[\"']?)([^\"']*)([\"']?.*)", re.IGNORECASE)
 _LINK = re.compile(r"<([^>]*)>")  # RFC 8288, 3
+REFERENCES = frozenset(("location", "content-location", "refresh", "link"))
+"""The response headers that refer to other resources."""
+
 _PATH_END = re.compile(r"[?#\0]")
 _MAX_DECODINGS = 3  # a front server, the application and one more; a bound keeps it linear
 
@@ -90,7 +93,7 @@ def to_browser(reference: str, upstream: Origin, prefix: str, base_path: str) ->
 def rewrite_references(
     headers: http.Headers, upstream: Origin, prefix: str, base_path: str
 ) -> None:
-    """Apply `to_browser` to Location, Content-Location, Refresh and Link, in place."""
+    """Apply `to_browser` to the fields named in REFERENCES, in place."""
 
     def translate(reference: str) -> str:
         return to_browser(reference, upstream, prefix, base_path)

@@ -4,7 +4,7 @@ To add an option: declare it in OPTIONS, give `Settings` a field, read it in `Se
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
@@ -339,15 +339,11 @@ class Settings:
 
     def header_value(self, token: bytes) -> bytes:
         """What the API reads; recorded without the token if flows are redacted."""
-        value = self.header_format.value(token)
-        return Redacted.of(value, [token]) if self.redact else value
+        return self.recorded(self.header_format.value(token), token)
 
-    def recorded(self, text: str, secrets: Iterable[str]) -> bytes:
+    def recorded(self, data: bytes, *secrets: bytes) -> bytes:
         """A header's value or a body; recorded without these secrets if flows are redacted."""
-        data = text.encode("utf-8", "surrogateescape")
-        if not self.redact:
-            return data
-        return Redacted.of(data, (s.encode("utf-8", "surrogateescape") for s in secrets))
+        return Redacted.of(data, secrets) if self.redact else data
 
     def cookie_attributes(self, *, tls: bool) -> CookieAttributes:
         """The cookie's attributes on a browser connection with or without TLS."""

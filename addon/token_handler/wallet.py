@@ -1,17 +1,36 @@
-"""What a browser holds for one API, a token and perhaps its refresh token, as Set-Cookie fields."""
+"""What a browser holds for one API, a token and perhaps its refresh token: read and written."""
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from token_handler.answers import Refused
-from token_handler.auth_cookie import CookieAttributes, Pairs
+from token_handler.auth_cookie import CookieAttributes, cookie_pairs, forwarded_cookies
 from token_handler.jar import Jar
 from token_handler.lifetime import seconds_left
 from token_handler.login import Captured
 from token_handler.settings import Settings
+
+
+@dataclass(frozen=True)
+class Held:
+    """What the Cookie fields of a request hold."""
+
+    names: tuple[str, ...]
+    """Those of our cookies."""
+    has_token: bool
+    """Whether there is an auth cookie with something in it, good or bad."""
+    token: bytes | None
+    problem: tuple[str, str] | None
+    """What `Refused` is to say where the auth cookie does not tell which token is meant."""
+    refresh_token: bytes | None
+    forwarded: str
+    """The Cookie field for the API; empty for none."""
+    kept_back: tuple[str, ...]
+    """The names of the others, which do not go to the API."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +53,44 @@ class Wallet:
     def refresh_jar(self) -> Jar:
         return Jar(f"{self.name}-refresh", self.api, self.settings.seal)
 
-    def names_in(self, cookies: Pairs) -> list[str]:
-        """The names of ours among a request's cookies."""
-        return self.jar.names_in(cookies) + self.refresh_jar.names_in(cookies)
+    @cached_property
+    def read(self) -> Callable[[tuple[str, ...], bool], Held]:
+        """What these Cookie fields hold, for a trusted request or another, whose cookies all stay.
+
+        A page sends the same with each request, so they are parsed and opened once.
+        """
+        return lru_cache(maxsize=64)(self._read)
+
+    def _read(self, fields: tuple[str, ...], trusted: bool) -> Held:
+        settings, cookies = self.settings, cookie_pairs(fields)
+        forwarded = forwarded_cookies(cookies, settings.forwarded) if trusted else ""
+        token = refresh_token = problem = None
+        try:
+            token = self.jar.read(cookies)
+            if token and not settings.header_format.accepts(token):
+                problem = (
+                    "bad_request",
+                    f"The cookie {self.name} holds what no HTTP header can carry."
+                    " Delete it and log in again.",
+                )
+        except Refused as refused:
+            problem = refused.code, refused.message
+        with contextlib.suppress(Refused):
+            refresh_token = self.refresh_jar.read(cookies)
+        return Held(
+            names=(*self.jar.names_in(cookies), *self.refresh_jar.names_in(cookies)),
+            has_token=any(value for name, value in cookies if self.jar.owns(name)),
+            token=token,
+            problem=problem,
+            refresh_token=refresh_token,
+            forwarded=forwarded,
+            kept_back=tuple(
+                name
+                for name in dict(cookies)
+                if not settings.forwarded.is_own(name)
+                and not (trusted and name in settings.forwarded)
+            ),
+        )
 
     def issue(self, captured: Captured, held: Iterable[str]) -> list[str]:
         """The Set-Cookie values that give a captured token to the browser, which holds cookies of

@@ -102,9 +102,8 @@ class Renewals:
             own = _own(flow, "renewal")
             renewal.fill(own.request, refresh_token, settings.header)
             if settings.redact:
-                body = settings.recorded(
-                    own.request.get_text() or "", renewal.written(refresh_token)
-                )
+                written = (form.encode() for form in renewal.written(refresh_token))
+                body = settings.recorded(own.request.raw_content or b"", *written)
                 own.request.raw_content = body
                 self._redacted[own] = body, settings
             response = await send(own, mitm_options)
