@@ -14,7 +14,6 @@ mitmproxy logs an exception in a hook and lets the flow go on as it was, which w
 hook below ends in "translated" or "refused", whatever happens in between.
 """
 
-import contextlib
 import difflib
 import importlib
 import logging
@@ -38,12 +37,12 @@ for _name in list(sys.modules):
         del sys.modules[_name]
 
 from inspection.inspector import Inspector  # noqa: E402
-from inspection.phrases import printable, token_size  # noqa: E402
+from inspection.phrases import printable  # noqa: E402
 from token_handler import (  # noqa: E402
     answers,
     credentials,
-    graphql,
     guard,
+    incoming,
     login,
     received,
     route,
@@ -57,23 +56,21 @@ from token_handler.decision import (  # noqa: E402
     COOKIES,
     CORS,
     INJECTED,
-    KEPT_BACK,
     OWN,
     RECEIVED,
     REFUSAL,
     RENEWED,
     ROLE,
-    SENT,
-    TRUSTED,
+    Secrets,
 )
 from token_handler.guard import Origin  # noqa: E402
 from token_handler.indexed_headers import IndexedHeaders  # noqa: E402
 from token_handler.leak import LeakAlarm, redact  # noqa: E402
-from token_handler.lifetime import seconds_left  # noqa: E402
+from token_handler.lifetime import seconds_left, size_and_expiry  # noqa: E402
 from token_handler.login import Captured  # noqa: E402
 from token_handler.settings import OPTIONS, InvalidOption, Settings  # noqa: E402
 from token_handler.stand_in import StandIn, is_reverse  # noqa: E402
-from token_handler.wallet import Held, Wallet  # noqa: E402
+from token_handler.wallet import Wallet, Wallets  # noqa: E402
 from upstream import gaps, redaction  # noqa: E402
 from upstream.loopback import Loopback  # noqa: E402
 from upstream.refresh import Renewals  # noqa: E402
@@ -99,14 +96,11 @@ class CookieAuth:
         self.reopen_gaps: Callable[[], None] = lambda: None
         self.stop_redaction: Callable[[], None] | None = None
         self.renewals = Renewals()
-        # The token that a flow's request carries to the API; in memory only, too.
-        self.tokens: WeakKeyDictionary[http.HTTPFlow, str] = WeakKeyDictionary()
-        self.wallets: dict[object, Wallet] = {}
+        self.wallets: Wallets | None = None
+        self.secrets: WeakKeyDictionary[http.HTTPFlow, Secrets] = WeakKeyDictionary()
         self.leak_alarm = LeakAlarm()
         self.last_login = ""
         self.inspector = Inspector(self)
-        # Set-Cookie values for whatever answer the flow's browser will get; in memory only.
-        self.new_cookies: WeakKeyDictionary[http.HTTPFlow, list[str]] = WeakKeyDictionary()
 
     # Life cycle
 
@@ -127,12 +121,12 @@ class CookieAuth:
         self.inspector.load(loader)
 
     def configure(self, updated: set[str]) -> None:
-        self.wallets.clear()
         try:
             refuse_foreign_options()
             if self.settings is None or any(option.name in updated for option in OPTIONS):
                 values = {option.name: getattr(ctx.options, option.name) for option in OPTIONS}
                 self.settings = Settings.parse(values, os.environ)
+            self.wallets = Wallets(self.settings, several=len(ctx.options.mode) > 1)
         except InvalidOption as error:
             if self.is_running:
                 raise exceptions.OptionsError(str(error)) from None  # rolls the change back
@@ -189,7 +183,8 @@ class CookieAuth:
         """Route the request, or refuse it; nothing is raised."""
         request = flow.request
         try:
-            self._route(flow)
+            settings = self._require_settings()
+            incoming.decide(flow, settings, self._wallet(flow), self._secrets(flow))
             streams = flow.metadata[ROLE] in ("api", "frontend")
             if streams and transport.request_streams(request):
                 request.stream = transport.Recorder()
@@ -217,7 +212,7 @@ class CookieAuth:
             elif role == "preflight":
                 flow.response = guard.preflight_answer(request, flow.metadata[CORS])
             elif role == "login":
-                self._keep_token_from_login(flow)
+                incoming.settle_login(flow, self._require_settings(), self._secrets(flow))
             elif role == "renewal":
                 self.renewals.restore_body(flow)
             request.trailers = None  # they could carry a Cookie field (RFC 9113, 8.1)
@@ -230,120 +225,6 @@ class CookieAuth:
         except Exception as error:
             refuse(flow, error)
         self._answer_if_refused(flow)
-
-    def _route(self, flow: http.HTTPFlow) -> None:
-        """Send the request where it belongs, or mark it as answered here."""
-        settings = self._require_settings()
-        request = flow.request
-        request.headers = IndexedHeaders.of(request.headers)
-        if flow.is_replay == "request":
-            # Recorded without this addon: nobody else's page has sent it, and Host is the API's.
-            own, trusted = Origin.of(request.scheme, request.host, request.port), True
-        else:
-            own = guard.own_origin(
-                request, tls=flow.client_conn.tls, allowed_hosts=settings.allowed_hosts
-            )
-            trusted = guard.is_trusted(request.headers, own, settings.allowed_origins)
-        flow.metadata[TRUSTED] = trusted
-        api_target = route.strip_prefix(request.path, settings.prefix)
-        if api_target is not None:
-            upstream = Origin.of(request.scheme, request.host, request.port)
-            self._route_to_api(flow, api_target, trusted=trusted)
-        elif settings.frontend:
-            upstream = settings.frontend
-            flow.metadata[ROLE] = "frontend"
-            request.scheme = upstream.scheme
-            request.data.host = upstream.host.strip("[]")
-            request.data.port = upstream.port
-            if settings.redact:
-                credentials.redact_cookies(request.headers, settings)
-        else:
-            raise Refused("outside_prefix", f"The API is served under {settings.prefix} only.")
-        if trusted:
-            guard.name_upstream(request.headers, own, upstream)
-        request.host_header = upstream.authority
-        if not (request.is_http2 or request.is_http3):
-            # An absolute-form target (RFC 9112, 3.2.2) would go upstream with any host in it.
-            request.authority = ""
-
-    def _route_to_api(self, flow: http.HTTPFlow, api_target: str, *, trusted: bool) -> None:
-        settings = self._require_settings()
-        request = flow.request
-        request.path = route.upstream_target(api_target, settings.base_path)
-        path = route.normalise(request.path)
-        is_logout, is_login = path == settings.logout_path, path in settings.login_paths
-        if origin := guard.allowed_origin(request.headers, settings.allowed_origins):
-            flow.metadata[CORS] = origin
-            if guard.is_preflight(request):
-                flow.metadata[ROLE] = "preflight"
-                return
-        acts = request.method not in guard.SAFE_METHODS or "upgrade" in request.headers
-        # A login by GET sets the cookie: a foreign page could log its visitor in as another.
-        is_refresh = path == settings.refresh_path
-        changes_session = is_logout or is_refresh or (is_login and request.method == "GET")
-        if not trusted and (acts or changes_session):
-            raise Refused(
-                "cross_origin",
-                "A page of another origin may not do this. If it is yours:"
-                " --set cookie_auth_allowed_origins=<its origin>",
-            )
-        headers = IndexedHeaders.of(request.headers)
-        held = self.wallet(flow).read(tuple(headers.get_all("cookie")), trusted)
-        flow.metadata[COOKIES], flow.metadata[KEPT_BACK] = held.names, held.kept_back
-        if is_logout:
-            self._route_logout(flow, headers, held)
-            return
-        if settings.renewal and trusted and not is_login and held.refresh_token:
-            self.renewals.remember(flow, held.refresh_token)
-        if is_refresh:
-            flow.metadata[ROLE] = "refresh"
-            return
-        flow.metadata[ROLE] = "login" if is_login else "api"
-        if not is_login:
-            token = credentials.translate(headers, held, settings, inject=trusted)
-            self._note_token(flow, token)
-            return
-        # Other GraphQL operations need the token, and the body is not here yet: request() decides.
-        may_be_graphql = "json" in request.headers.get("content-type", "").lower()
-        # A bad cookie must not keep its user from logging in; the headers are clean all the same.
-        with contextlib.suppress(Refused):
-            inject = trusted and may_be_graphql
-            self._note_token(flow, credentials.translate(headers, held, settings, inject=inject))
-
-    def _note_token(self, flow: http.HTTPFlow, token: bytes | None) -> None:
-        """Remember which token the API gets, if any."""
-        flow.metadata[INJECTED] = token is not None
-        if token is None:
-            self.tokens.pop(flow, None)
-        else:
-            self.tokens[flow] = text = token.decode("utf-8", "replace")
-            flow.metadata[SENT] = token_size(text)
-
-    def _route_logout(self, flow: http.HTTPFlow, headers: IndexedHeaders, held: Held) -> None:
-        """Answer here, or first tell the API, if that is wanted and there is a token to tell of."""
-        settings, request = self._require_settings(), flow.request
-        flow.metadata[ROLE] = "logout"
-        if not settings.logout_upstream:
-            return
-        with contextlib.suppress(Refused):
-            if credentials.translate(headers, held, settings, inject=True):
-                flow.metadata[ROLE] = "sign-out"
-                flow.metadata[ASKED_BY] = request.method
-                request.method, request.path = settings.logout_upstream
-
-    def _keep_token_from_login(self, flow: http.HTTPFlow) -> None:
-        """Take the token out again unless this is another operation on a GraphQL endpoint.
-
-        Real servers refuse a login that comes with an old token.
-        """
-        if not flow.metadata.get(INJECTED):
-            return
-        settings = self._require_settings()
-        if not graphql.is_other_operation(
-            flow.request.raw_content or b"", settings.graphql_login_keys
-        ):
-            credentials.remove_header(flow.request.headers, settings.header)
-            self._note_token(flow, None)
 
     def _logout_answer(self, flow: http.HTTPFlow, upstream: str | None = None) -> http.Response:
         response = answers.logged_out(
@@ -362,45 +243,45 @@ class CookieAuth:
 
     def _add_new_cookies(self, flow: http.HTTPFlow, response: http.Response) -> None:
         """Put the Set-Cookie values that wait for the flow's answer into this one, once."""
-        for field in self.new_cookies.pop(flow, []):
+        secrets = self._secrets(flow)
+        for field in secrets.new_cookies:
             value = field.partition(";")[0].partition("=")[2]
             recorded = self._require_settings().recorded(field.encode(), value.encode())
             response.headers.add("Set-Cookie", recorded)
+        secrets.new_cookies = []
 
     def _issued(self, flow: http.HTTPFlow, captured: Captured) -> list[str]:
         """The Set-Cookie values that give the flow's browser a captured token."""
-        return self.wallet(flow).issue(captured, flow.metadata.get(COOKIES, []))
+        return self._wallet(flow).issue(captured, flow.metadata.get(COOKIES, []))
 
     def _expired(self, flow: http.HTTPFlow) -> list[str]:
         """The Set-Cookie values that delete what the flow's browser has of our cookies."""
-        return self.wallet(flow).expire(flow.metadata.get(COOKIES, []))
+        return self._wallet(flow).expire(flow.metadata.get(COOKIES, []))
 
-    def wallet(self, flow: http.HTTPFlow) -> Wallet:
-        """The cookies for the flow's API; several APIs are told apart by our port."""
-        settings, client = self._require_settings(), flow.client_conn
-        mode, port = client.proxy_mode, client.sockname and client.sockname[1]
-        key = mode.full_spec, port, client.tls
-        if key not in self.wallets:
-            assert isinstance(mode, ReverseMode)
-            scheme = "http" if mode.scheme == "http" else "https"
-            api = str(Origin.of(scheme, *mode.address))
-            several = len(ctx.options.mode) > 1 and port
-            name = f"{settings.cookie}-{port}" if several else settings.cookie
-            self.wallets[key] = Wallet(settings, name, api, client.tls)
-        return self.wallets[key]
+    def _wallet(self, flow: http.HTTPFlow) -> Wallet:
+        """The cookies for the flow's API and browser."""
+        self._require_settings()
+        assert self.wallets
+        return self.wallets.of(flow.client_conn)
+
+    def _secrets(self, flow: http.HTTPFlow) -> Secrets:
+        secrets = self.secrets.get(flow)
+        if secrets is None:
+            secrets = self.secrets[flow] = Secrets()
+        return secrets
 
     # Renewal
 
     async def _renew_if_due(self, flow: http.HTTPFlow) -> None:
         """Give the request a fresh token when its own is about to end, or has ended."""
-        settings, headers = self._require_settings(), flow.request.headers
-        if flow.metadata[ROLE] != "api" or flow not in self.renewals:
+        secrets = self._secrets(flow)
+        if flow.metadata[ROLE] != "api" or not secrets.refresh_token:
             return
-        if flow.metadata[INJECTED]:
-            left = seconds_left({}, self.tokens[flow], time.time())
+        if secrets.token is not None:
+            left = seconds_left({}, secrets.token, time.time())
             if left is None or left > SECONDS_BEFORE_END:
                 return
-        elif settings.header in headers:
+        elif self._require_settings().header in flow.request.headers:
             return  # the browser's own
         renewed = await self._renew(flow)
         if isinstance(renewed, Captured):
@@ -426,11 +307,11 @@ class CookieAuth:
         """Give the request this token in place of the one that it has, if any."""
         settings = self._require_settings()
         flow.request.headers[settings.header] = settings.header_value(token)
-        self._note_token(flow, token)
+        incoming.note_token(flow, self._secrets(flow), token)
 
     async def _refresh_answer(self, flow: http.HTTPFlow) -> http.Response:
         """The answer to a front end that renews the token itself."""
-        if flow not in self.renewals:
+        if not self._secrets(flow).refresh_token:
             raise Refused("bad_cookie", "There is no refresh token. Log in again.")
         renewed = await self._renew(flow)
         if not isinstance(renewed, Captured):
@@ -446,12 +327,16 @@ class CookieAuth:
 
         What comes of it for the browser's cookies is put by, for whatever answer goes there.
         """
-        renewed = await self.renewals.renew(flow, self._require_settings(), ctx.options)
+        secrets = self._secrets(flow)
+        refresh_token, secrets.refresh_token = secrets.refresh_token, None
+        assert refresh_token
+        settings = self._require_settings()
+        renewed = await self.renewals.renew(flow, refresh_token, settings, ctx.options)
         if isinstance(renewed, Captured):
-            self.new_cookies[flow] = self._issued(flow, renewed)
-            flow.metadata[RENEWED] = token_size(renewed.token)
+            secrets.new_cookies = self._issued(flow, renewed)
+            flow.metadata[RENEWED] = size_and_expiry(renewed.token)
         elif renewed:
-            self.new_cookies[flow] = self._expired(flow)
+            secrets.new_cookies = self._expired(flow)
         return renewed
 
     # Responses
@@ -484,19 +369,20 @@ class CookieAuth:
             prefix = base_path = ""
         else:
             if role == "api":
-                self.leak_alarm.check_headers(flow, response, settings, self.tokens.get(flow))
+                token = self._secrets(flow).token
+                self.leak_alarm.check_headers(flow, response, settings, token)
             if "set-cookie" in headers:
                 credentials.translate_set_cookies(
                     headers,
                     settings,
-                    self.wallet(flow).jar,
+                    self._wallet(flow).jar,
                     tls=flow.client_conn.tls,
                     replayed=flow.is_replay == "response",
                 )
             self._answer_cors(flow, response)
             expired = response.status_code == 401 and flow.metadata.get(INJECTED)
             if role == "api" and expired and settings.clear_on_401 and not settings.renewal:
-                self.new_cookies[flow] = self._expired(flow)
+                self._secrets(flow).new_cookies = self._expired(flow)
         if not route.REFERENCES.isdisjoint(headers.names):
             upstream = Origin.parse(f"{flow.request.scheme}://{flow.request.host_header}")
             route.rewrite_references(headers, upstream, prefix, base_path)
@@ -504,7 +390,8 @@ class CookieAuth:
     def _renewable(self, flow: http.HTTPFlow, response: http.Response) -> bool:
         """Whether the API has refused a token that may be renewed."""
         refused = response.status_code == 401 and flow.metadata.get(INJECTED)
-        return bool(refused and flow.metadata[ROLE] == "api" and flow in self.renewals)
+        is_api = flow.metadata[ROLE] == "api"
+        return bool(refused and is_api and self._secrets(flow).refresh_token)
 
     async def response(self, flow: http.HTTPFlow) -> None:
         if not is_reverse(flow):
@@ -525,7 +412,7 @@ class CookieAuth:
                 await self._renew_and_retry(flow)
             assert flow.response
             response = flow.response  # another one after a renewal or a logout
-            settings, token = self._require_settings(), self.tokens.get(flow)
+            settings, token = self._require_settings(), self._secrets(flow).token
             self.leak_alarm.check_body(flow, settings, token)
             self._add_new_cookies(flow, response)
             transport.record(response)
@@ -558,8 +445,8 @@ class CookieAuth:
             return
         cookies = self._issued(flow, captured)
         login.replace_body(response, captured)
-        self.new_cookies[flow] = cookies  # only now: on a failure above, no cookie is set
-        flow.metadata[CAPTURED] = token_size(captured.token)
+        self._secrets(flow).new_cookies = cookies  # only now: on a failure above, none is set
+        flow.metadata[CAPTURED] = size_and_expiry(captured.token)
         self.last_login = f"{time.strftime('%H:%M:%S')} {flow.request.method} {_path(flow)}"
 
     # Upstream connections
@@ -579,13 +466,13 @@ class CookieAuth:
             self.loopback.forget(data.server.address[1])
             data.server.error = None
 
-    def server_disconnected(self, data: ServerConnectionHookData) -> None:
-        gaps.close_abandoned(ctx.master.addons.get("proxyserver"), data)
-
     def tls_failed_server(self, data: TlsData) -> None:
         """As above."""
         if isinstance(data.context.client.proxy_mode, ReverseMode):
             data.conn.error = None
+
+    def server_disconnected(self, data: ServerConnectionHookData) -> None:
+        gaps.close_abandoned(ctx.master.addons.get("proxyserver"), data)
 
     def _answer_failure(self, flow: http.HTTPFlow, reason: str) -> http.Response | None:
         """What the browser gets when the flow fails on its way; see `upstream.gaps`."""
@@ -609,6 +496,7 @@ class CookieAuth:
 
     def _answer_if_refused(self, flow: http.HTTPFlow) -> None:
         if flow.metadata[ROLE] == "refused":
+            flow.response = http.Response.make(500)  # stays only if there is an error in ours, too
             flow.response = self._refusal_answer(flow)
 
     def _refusal_answer(self, flow: http.HTTPFlow) -> http.Response:
@@ -617,7 +505,8 @@ class CookieAuth:
         origin = flow.metadata.get(CORS)
         guard.answer_cors(response, origin, varies=origin is not None)
         if code == "bad_cookie":
-            self.new_cookies.setdefault(flow, self._expired(flow))
+            secrets = self._secrets(flow)
+            secrets.new_cookies = secrets.new_cookies or self._expired(flow)
         self._add_new_cookies(flow, response)
         return response
 

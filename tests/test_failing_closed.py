@@ -170,6 +170,7 @@ def fail(*args, **kwargs):
         ("received", "differences", "raise ValueError('sekret')", "/me", False),
         ("leak", "LeakAlarm.check_headers", "raise ValueError('sekret')", "/me", True),
         ("leak", "LeakAlarm.check_body", "raise ValueError('sekret')", "/me", True),
+        ("guard", "is_trusted", "raise ValueError('sekret')", "/me", False),
         ("answers", "logged_out", "raise KeyError('sekret')", "/logout", False),
         ("graphql", "is_other_operation", "raise ValueError('sekret')", "/login", False),
         ("credentials", "translate_set_cookies", "raise ValueError('sekret')", "/me", True),
@@ -202,6 +203,35 @@ def test_an_exception_in_a_hook_is_an_internal_error_and_nothing_passes(
     assert not any(request.one("cookie") for request in upstream.received)
     mitmdump.wait_for_log(r"Error in .*, line \d+")
     assert "sekret" not in mitmdump.log
+
+
+@pytest.mark.parametrize(
+    ("module", "function", "target", "origin"),
+    [
+        ("guard", "answer_cors", "/login", None),
+        ("guard", "answer_cors", "/me", None),
+        ("answers", "refusal", "/me", "http://evil.test"),
+    ],
+)
+def test_an_exception_in_the_answer_to_an_exception_lets_nothing_pass_either(
+    start: Callable[..., Mitmdump],
+    upstream: Upstream,
+    tmp_path: Path,
+    module: str,
+    function: str,
+    target: str,
+    origin: str | None,
+) -> None:
+    saboteur = tmp_path / "saboteur.py"
+    statement = "raise ValueError('sabotage')"
+    saboteur.write_text(SABOTAGE.format(module=module, function=function, statement=statement))
+    upstream.answers('{"authToken": "sekret"}', X_Secret="sekret", Set_Cookie="a=sekret")
+    mitmdump = start(scripts=(ADDON, saboteur))
+    headers = {"origin": origin} if origin else {}
+    got = mitmdump.client.post(target, cookie="auth-token=sekret", **headers)
+    assert got.status == 500
+    assert "sekret" not in str(got)
+    assert not (origin and upstream.received)
 
 
 def edit(path: Path, text: str) -> None:

@@ -54,13 +54,14 @@ def rules(flow: http.HTTPFlow, settings: Settings) -> Iterator[str]:
     if kept_back := metadata.get(KEPT_BACK):
         yield f"{phrases.cookies(kept_back, 'kept back')} (cookie_auth_forward_cookies)"
     if metadata.get(INJECTED):
-        yield f"token: sent in the header {settings.header} ({metadata[SENT]})"
+        yield f"token: sent in the header {settings.header} ({phrases.token_size(metadata[SENT])})"
     elif settings.header in flow.request.headers:
         yield f"token: the header {settings.header} is the browser's own"
     elif INJECTED in metadata:
         yield "token: none was sent"
     if RENEWED in metadata:
-        yield f"renewed: the token had ended; the fresh one is {metadata[RENEWED]}"
+        fresh = phrases.token_size(metadata[RENEWED])
+        yield f"renewed: the token had ended; the fresh one has {fresh}"
     if LEAK in metadata:
         yield f"leak: {metadata[LEAK]}"
     if metadata[ROLE] == "refused":

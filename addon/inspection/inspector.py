@@ -10,7 +10,7 @@ from mitmproxy.proxy.mode_specs import ProxyMode, ReverseMode
 from token_handler import credentials
 from token_handler.decision import CAPTURED, INJECTED, LEAK, RENEWED, ROLE
 from token_handler.settings import Settings
-from token_handler.wallet import Wallet
+from token_handler.wallet import Wallets
 
 from inspection import explain, report, start, view
 
@@ -21,10 +21,8 @@ class Deciding(Protocol):
     """What is asked of the addon that decides."""
 
     settings: Settings | None
+    wallets: Wallets | None
     last_login: str
-
-    def wallet(self, flow: http.HTTPFlow) -> Wallet:
-        """The flow's cookies."""
 
 
 class Inspector:
@@ -107,14 +105,14 @@ class Inspector:
     def _token(self, flow: http.HTTPFlow) -> str | None:
         """The token that the flow carries in either direction, if that may be shown."""
         settings = self.auth.settings
-        if settings is None or settings.redact:
+        if settings is None or self.auth.wallets is None or settings.redact:
             return None
         if flow.metadata.get(INJECTED):
             return credentials.injected_token(flow.request.headers, settings)
         if CAPTURED in flow.metadata and flow.response:
             fields = flow.response.headers.get_all("set-cookie")
             pairs = [field.partition(";")[0].partition("=")[::2] for field in fields]
-            token = self.auth.wallet(flow).jar.read(pairs)
+            token = self.auth.wallets.of(flow.client_conn).jar.read(pairs)
             return token.decode("utf-8", "replace") if token else None
         return None
 

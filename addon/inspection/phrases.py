@@ -3,21 +3,20 @@
 import time
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from typing import Any
 
 from mitmproxy.utils import strutils
-from token_handler.lifetime import expiry
 
 MOST_NAMES = 8
 
 
-def token_size(token: str) -> str:
+def token_size(size_and_expiry: Sequence[Any]) -> str:
     """`412 bytes, expires in 14 min`; without a JWT's `exp`, the size alone."""
-    size = f"{len(token.encode('utf-8', 'replace'))} bytes"
-    end = expiry(token)
+    size, end = size_and_expiry
     if end is None:
-        return size
+        return f"{size} bytes"
     left = end - time.time()
-    return f"{size}, {f'expires {distance(left)}' if left > 0 else f'expired {distance(left)}'}"
+    return f"{size} bytes, {'expires' if left > 0 else 'expired'} {distance(left)}"
 
 
 def distance(seconds: float) -> str:

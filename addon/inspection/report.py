@@ -19,7 +19,7 @@ from token_handler.decision import (
 )
 from token_handler.settings import Settings
 
-from inspection.phrases import cookies, printable
+from inspection.phrases import cookies, printable, token_size
 
 MARKS = {
     "captured": ":key:",
@@ -56,7 +56,7 @@ def comment(flow: http.HTTPFlow, settings: Settings) -> str:
     metadata = flow.metadata
     told = [_outcome(flow, settings)]
     if RENEWED in metadata:
-        told.append(f"fresh token ({metadata[RENEWED]})")
+        told.append(f"fresh token ({token_size(metadata[RENEWED])})")
     if kept_back := metadata.get(KEPT_BACK):
         told.append(cookies(kept_back, "kept back"))
     if LEAK in metadata:
@@ -84,10 +84,10 @@ def _outcome(flow: http.HTTPFlow, settings: Settings) -> str:
     if role == "preflight":
         return f"CORS preflight of {printable(metadata[CORS])}, answered here"
     if CAPTURED in metadata:
-        return f"login: token ({metadata[CAPTURED]}) → cookie {settings.cookie}"
+        return f"login: token ({token_size(metadata[CAPTURED])}) → cookie {settings.cookie}"
     if metadata.get(INJECTED):
         names = ", ".join(name for name in metadata[COOKIES] if not name.endswith("-refresh"))
-        return f"cookie {names} → header {settings.header} ({metadata[SENT]})"
+        return f"cookie {names} → header {settings.header} ({token_size(metadata[SENT])})"
     if role == "login":
         status = flow.response.status_code if flow.response else None
         answer = f": the API answers {status}, and no token" if status else ""

@@ -9,6 +9,7 @@ from mitmproxy import contentviews, http
 from token_handler import jwt, received
 from token_handler.answers import ABOUT_THE_ANSWER
 from token_handler.decision import ANSWERED_HERE, REFUSAL, ROLE
+from token_handler.lifetime import size_and_expiry
 
 from inspection import phrases
 
@@ -32,7 +33,8 @@ def lines(flow: http.HTTPFlow, header: str, token: str | None) -> Iterator[str]:
         yield from beside(sent, flow.request if _was_sent(flow) else None, header)
     if token and (decoded := jwt.decode(token)):
         yield ""
-        yield f"The token is a JWT ({phrases.token_size(token)}); its signature is left out."
+        size = phrases.token_size(size_and_expiry(token))
+        yield f"The token is a JWT ({size}); its signature is left out."
         for part, members in (("header", decoded.header), ("claims", decoded.claims)):
             yield f"{part}:"
             for name, value in members.items():

@@ -2,6 +2,7 @@
 
 from collections.abc import KeysView, Mapping
 from functools import lru_cache
+from typing import Any
 
 from mitmproxy import http
 
@@ -74,7 +75,7 @@ class IndexedHeaders(http.Headers):
     def get_all(self, name: str | bytes) -> list[str]:
         return [_native(value) for value in self.raw(name)]
 
-    def get(self, name: str | bytes, default: str | None = None) -> str | None:  # type: ignore[override]
+    def get(self, name: str | bytes, default: Any = None) -> Any:
         values = self.raw(name)
         return _native(b", ".join(values)) if values else default
 

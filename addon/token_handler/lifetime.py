@@ -36,6 +36,11 @@ def seconds_left(beside: Mapping[str, object], token: str, now: float) -> int | 
     return None if expires is None else _capped(expires - now)
 
 
+def size_and_expiry(token: str) -> tuple[int, float | None]:
+    """What may be told of a token: its bytes, and when it is over (see `expiry`)."""
+    return len(token.encode("utf-8", "replace")), expiry(token)
+
+
 @lru_cache(maxsize=64)
 def expiry(token: str) -> float | None:
     """When a JWT is over, by its own `exp`, in seconds since 1970; None for what does not say."""

@@ -7,8 +7,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
+from mitmproxy.connection import Client
+from mitmproxy.proxy.mode_specs import ReverseMode
+
 from token_handler.answers import Refused
 from token_handler.auth_cookie import CookieAttributes, cookie_pairs, forwarded_cookies
+from token_handler.guard import Origin
 from token_handler.jar import Jar
 from token_handler.lifetime import seconds_left
 from token_handler.login import Captured
@@ -26,7 +30,7 @@ class Held:
     token: bytes | None
     problem: tuple[str, str] | None
     """What `Refused` is to say where the auth cookie does not tell which token is meant."""
-    refresh_token: bytes | None
+    refresh_token: str | None
     forwarded: str
     """The Cookie field for the API; empty for none."""
     kept_back: tuple[str, ...]
@@ -76,7 +80,8 @@ class Wallet:
         except Refused as refused:
             problem = refused.code, refused.message
         with contextlib.suppress(Refused):
-            refresh_token = self.refresh_jar.read(cookies)
+            found = self.refresh_jar.read(cookies)
+            refresh_token = found.decode("utf-8", "replace") if found else None
         return Held(
             names=(*self.jar.names_in(cookies), *self.refresh_jar.names_in(cookies)),
             has_token=any(value for name, value in cookies if self.jar.owns(name)),
@@ -121,6 +126,34 @@ class Wallet:
             attributes = self.settings.refresh_cookie_attributes(tls=self.tls)
             expired += self.refresh_jar.expire(held, attributes)
         return expired
+
+
+class Wallets:
+    """One for each kind of browser connection and each API, as long as the settings hold.
+
+    With `several` APIs, cookies are named after the port of ours that they are reached by.
+    """
+
+    def __init__(self, settings: Settings, *, several: bool) -> None:
+        self._settings = settings
+        self._several = several
+        self._wallets: dict[object, Wallet] = {}
+
+    def of(self, client: Client) -> Wallet:
+        """The wallet for a browser's connection, which came in through a reverse mode."""
+        mode, port = client.proxy_mode, client.sockname and client.sockname[1]
+        key = mode.full_spec, port, client.tls
+        if key not in self._wallets:
+            assert isinstance(mode, ReverseMode)
+            scheme = "http" if mode.scheme == "http" else "https"
+            name = self._settings.cookie
+            self._wallets[key] = Wallet(
+                self._settings,
+                name=f"{name}-{port}" if self._several and port else name,
+                api=str(Origin.of(scheme, *mode.address)),
+                tls=client.tls,
+            )
+        return self._wallets[key]
 
 
 def _kept(jar: Jar, token: str, attributes: CookieAttributes, held: list[str]) -> list[str]:

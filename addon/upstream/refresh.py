@@ -73,28 +73,23 @@ async def _awaited(start: Callable[[], Awaitable[T]]) -> T:
 
 
 class Renewals:
-    """The refresh tokens of flows that are under way (in memory only), and what comes of them."""
+    """Refresh tokens at work: the proxy's own requests to the API, and what comes of them."""
 
     def __init__(self) -> None:
-        self._tokens: WeakKeyDictionary[http.HTTPFlow, str] = WeakKeyDictionary()
         # Our own requests that are recorded without secrets: the body, and where a token may be.
         self._redacted: WeakKeyDictionary[http.HTTPFlow, tuple[bytes, Settings]] = (
             WeakKeyDictionary()
         )
         self._once: OnlyOnce[Captured | Refused | None] = OnlyOnce()
 
-    def __contains__(self, flow: http.HTTPFlow) -> bool:
-        """Whether the flow's browser has a refresh token that was not used for this flow yet."""
-        return flow in self._tokens
-
-    def remember(self, flow: http.HTTPFlow, refresh_token: bytes) -> None:
-        self._tokens[flow] = refresh_token.decode("utf-8", "replace")
-
     async def renew(
-        self, flow: http.HTTPFlow, settings: Settings, mitm_options: options.Options
+        self,
+        flow: http.HTTPFlow,
+        refresh_token: str,
+        settings: Settings,
+        mitm_options: options.Options,
     ) -> Captured | Refused | None:
         """The fresh token, or the API's refusal; None when it did not answer."""
-        refresh_token = self._tokens.pop(flow)
         renewal = settings.renewal
         assert renewal
 
