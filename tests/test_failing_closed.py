@@ -227,8 +227,8 @@ def test_an_exception_in_the_answer_to_an_exception_lets_nothing_pass_either(
     saboteur.write_text(SABOTAGE.format(module=module, function=function, statement=statement))
     upstream.answers('{"authToken": "sekret"}', X_Secret="sekret", Set_Cookie="a=sekret")
     mitmdump = start(scripts=(ADDON, saboteur))
-    headers = {"origin": origin} if origin else {}
-    got = mitmdump.client.post(target, cookie="auth-token=sekret", **headers)
+    headers = [("Origin", origin)] if origin else []
+    got = mitmdump.client.post(target, headers, cookie="auth-token=sekret")
     assert got.status == 500
     assert "sekret" not in str(got)
     assert not (origin and upstream.received)

@@ -8,18 +8,22 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import h11
 import pytest
-from inspection import phrases, start, view
-from mitmproxy import flowfilter, http, io
+from inspection import explain, phrases, start, view
+from inspection.inspector import Inspector
+from mitmproxy import exceptions, flowfilter, http, io
 from mitmproxy.test import tflow
 from support import ADDON, Message, Mitmdump, Upstream, answer
 from test_any_api import SECRET, Browser
 from test_failing_closed import edit, own_addon  # noqa: F401
 from test_jar import jwt
 from test_refresh import Accounts
+from token_handler.decision import ROLE
+from token_handler.settings import OPTIONS, Settings
 
 ProxyWith = Callable[..., Mitmdump]
 Start = Callable[..., Mitmdump]
@@ -241,6 +245,32 @@ def test_the_view_shows_both_requests_and_the_tokens_claims(
     assert TOKEN.rpartition(".")[2] not in text
 
 
+def test_the_view_shows_long_and_hostile_lines_whole_and_in_their_columns() -> None:
+    request = tflow.treq(path=b"/" + b"a" * 150)
+    request.headers = http.Headers([(b"X", b"one\r\n\x1btwo " + b"three " * 30)])
+    rows = list(view.beside(request, request, "auth-token"))
+    assert all(len(row) <= 2 * view.WIDEST + 3 for row in rows)
+    assert all(row.isprintable() for row in rows)
+    left = "".join(row.partition(" |")[0].strip() for row in rows)
+    assert "/" + "a" * 150 in left
+    assert left.count("three") == 30
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("sub", {"a": "é"}, '{"a": "é"}'),
+        ("exp", 1e30, "1e+30"),
+        ("exp", "soon", '"soon"'),
+    ],
+)
+def test_a_claim_that_is_no_moment_is_shown_as_it_is(name: str, value: object, text: str) -> None:
+    flow = tflow.tflow()
+    flow.metadata[ROLE] = "api"
+    lines = list(view.lines(flow, "auth-token", jwt({name: value})))
+    assert f"    {name}: {text}" in lines
+
+
 def test_explain_goes_through_the_rules(
     start_with: Start, upstream: Upstream, tmp_path: Path
 ) -> None:
@@ -263,6 +293,76 @@ def test_explain_goes_through_the_rules(
     assert "path: the API's /login, which is the login path" in lines
     assert "method: not GET, HEAD or OPTIONS, so another origin may not use it" in lines
     assert any(line.startswith("refused: 403 cross_origin: ") for line in lines)
+
+
+def test_explain_names_the_rule_that_decided(
+    start_with: Start, upstream: Upstream, tmp_path: Path
+) -> None:
+    upstream.respond = log_in
+    mitmdump = start_with(
+        *BEARER,
+        "cookie_auth_prefix=/api",
+        f"cookie_auth_frontend={upstream.url}",
+        "cookie_auth_allowed_origins=http://friend.test",
+    )
+    cookie = f"auth-token={TOKEN}"
+    cases: list[tuple[str, dict[str, str], str]] = [
+        (
+            "/api/me",
+            {"origin": "http://friend.test"},
+            "origin: trusted: Origin http://friend.test is in cookie_auth_allowed_origins",
+        ),
+        ("/api/me", {}, "origin: trusted: there is neither Sec-Fetch-Site nor Origin"),
+        ("/api/me", {}, "token: none was sent"),
+        ("/api/me", {}, "auth cookie: none"),
+        (
+            "/api/me",
+            {"sec_fetch_site": "cross-site", "cookie": cookie},
+            "method: safe, so it goes on without the token",
+        ),
+        (
+            "/api/me",
+            {"authorization": "Basic x"},
+            "token: the header Authorization is the browser's own",
+        ),
+        ("/api/echo", {"cookie": cookie}, "leak: body"),
+        ("/page", {}, "path: outside /api, so it is the front end's"),
+        ("/page", {}, "so: for the front end, as it came"),
+    ]
+    for path, headers, line in cases:
+        mitmdump.client.request("GET", path, None, None, x_ask="1", **headers)
+        lines = told(tmp_path)["explain"]
+        assert any(one.startswith(line) for one in lines), (line, lines)
+    mitmdump.client.raw(b"GET /api/me HTTP/1.1\r\nHost: evil.test\r\nX-Ask: 1\r\n\r\n")
+    assert told(tmp_path)["explain"][1].startswith("host: The host evil.test is not allowed here.")
+
+
+def test_curl_for_the_front_end_names_the_cookies_token_by_the_variable_too(
+    start_with: Start, upstream: Upstream, tmp_path: Path
+) -> None:
+    mitmdump = start_with("cookie_auth_prefix=/api", f"cookie_auth_frontend={upstream.url}")
+    mitmdump.client.get("/page", cookie=f"a=1; auth-token={TOKEN}", x_ask="1")
+    (curl,) = told(tmp_path)["curl"]
+    assert TOKEN not in curl
+    subprocess.run(["bash", "-c", curl], env={**os.environ, "TOKEN": TOKEN}, check=True)
+    assert upstream.last.one("cookie") == f"a=1; auth-token={TOKEN}"
+
+
+def test_commands_that_make_no_sense_say_why() -> None:
+    renewal = tflow.tflow()
+    renewal.metadata[ROLE] = "renewal"
+    settings = Settings.parse({option.name: option.default for option in OPTIONS})
+    with pytest.raises(exceptions.CommandError, match="refresh token"):
+        explain.curl(renewal, settings)
+    assert list(explain.rules(tflow.tflow(), settings)) == [
+        "cookie-auth has not decided about this flow."
+    ]
+    inspector = Inspector(SimpleNamespace(settings=None, wallets=None, last_login=""))
+    with pytest.raises(exceptions.CommandError, match="options are wrong"):
+        inspector.explain(renewal)
+    inspector.auth.settings = settings
+    with pytest.raises(exceptions.CommandError, match="HTTP flows only"):
+        inspector.explain(tflow.ttcpflow())
 
 
 def test_curl_names_the_token_by_a_variable_that_the_shell_fills_in(

@@ -1,11 +1,13 @@
 """The content view `cookie-auth`: a request as the browser sent it and as the API got it."""
 
 import json
+import textwrap
 from collections.abc import Callable, Iterator
 from itertools import zip_longest
 from typing import Any
 
 from mitmproxy import contentviews, http
+from mitmproxy.utils import strutils
 from token_handler import jwt, received
 from token_handler.answers import ABOUT_THE_ANSWER
 from token_handler.decision import ANSWERED_HERE, REFUSAL, ROLE
@@ -15,7 +17,7 @@ from inspection import phrases
 
 NAME = "cookie-auth"
 WIDEST = 60
-"""Characters of a column; what is longer is cut, and shown in full by mitmproxy itself."""
+"""Characters of a column; what is longer takes several lines."""
 
 _MOMENTS = ("exp", "iat", "nbf", "auth_time")  # RFC 7519, 4.1, and OpenID Connect Core, 2
 
@@ -48,9 +50,14 @@ def beside(sent: http.Request, got: http.Request | None, header: str) -> Iterato
     left, right = _fields(sent, header), _fields(got, header) if got else {}
     for name in sorted(left.keys() | right.keys()):
         rows += zip_longest(left.get(name, []), right.get(name, []), fillvalue="")
-    width = max(len(_cut(one)) for one, _ in rows)
-    for one, other in rows:
-        yield f"{_cut(one):{width}} | {_cut(other)}".rstrip()
+    lines = [
+        line
+        for one, other in rows
+        for line in zip_longest(_wrapped(one), _wrapped(other), fillvalue="")
+    ]
+    width = max(len(one) for one, _ in lines)
+    for one, other in lines:
+        yield f"{one:{width}} | {other}".rstrip()
 
 
 def _was_sent(flow: http.HTTPFlow) -> bool:
@@ -75,8 +82,10 @@ def _fields(request: http.Request, header: str) -> dict[str, list[str]]:
     return lines
 
 
-def _cut(line: str) -> str:
-    return line if len(line) <= WIDEST else line[: WIDEST - 1] + "…"
+def _wrapped(line: str) -> list[str]:
+    line = strutils.escape_control_characters(line, keep_spacing=False)
+    indent = "    "
+    return textwrap.wrap(line, WIDEST, subsequent_indent=indent, break_on_hyphens=False) or [""]
 
 
 def _claim(name: str, value: object) -> str:
