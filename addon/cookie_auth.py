@@ -426,6 +426,8 @@ class CookieAuth:
         self.inspector.response(flow)
 
     def error(self, flow: http.HTTPFlow) -> None:
+        if is_reverse(flow) and flow.error:  # shown, saved and printed
+            flow.error.msg = gaps.without_quotations(flow.error.msg)
         self.inspector.error(flow)
 
     def _translate_login_answer(self, flow: http.HTTPFlow) -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from support import Client, Mitmdump, Upstream
+from support import ADDON, Client, Mitmdump, Upstream
 
 # A busy machine is no failure.
 settings.register_profile("no deadline", deadline=None)
@@ -78,3 +78,17 @@ def confdir(tmp_path: Path) -> Path:
     path = tmp_path / "confdir"
     path.mkdir()
     return path
+
+
+@pytest.fixture
+def start(upstream: Upstream, confdir: Path) -> Iterator[Callable[..., Mitmdump]]:
+    """Start a mitmdump for this test alone."""
+    started: list[Mitmdump] = []
+
+    def start(*arguments: str, scripts: tuple[Path, ...] = (ADDON,)) -> Mitmdump:
+        started.append(Mitmdump(upstream.url, *arguments, confdir=confdir, scripts=scripts))
+        return started[-1]
+
+    yield start
+    for mitmdump in started:
+        mitmdump.stop()

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -38,20 +38,6 @@ def own_package(own_addon: Path) -> Path:
     package = own_addon.parent / "token_handler"
     package.unlink()
     return Path(shutil.copytree(ADDON.parent / "token_handler", package))
-
-
-@pytest.fixture
-def start(upstream: Upstream, confdir: Path) -> Iterator[Callable[..., Mitmdump]]:
-    """Start a mitmdump for this test alone."""
-    started: list[Mitmdump] = []
-
-    def start(*arguments: str, scripts: tuple[Path, ...] = (ADDON,)) -> Mitmdump:
-        started.append(Mitmdump(upstream.url, *arguments, confdir=confdir, scripts=scripts))
-        return started[-1]
-
-    yield start
-    for mitmdump in started:
-        mitmdump.stop()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Upstreams that are down, break off or cannot be trusted: an answer that says so, no silence."""
 
 import json
+import socket
 import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 import trustme
 from support import Client, Message, Mitmdump, Upstream, answer, free_port, running
 from test_protocols import Http2Browser, request_over_http2
-from upstream.gaps import describe
+from upstream.gaps import describe, without_quotations
 
 ProxyWith = Callable[..., Mitmdump]
 
@@ -42,6 +43,65 @@ def broken(*parts: bytes) -> Callable[[Message], Iterator[bytes]]:
 )  # fmt: skip
 def test_a_reason_never_quotes_the_answer(message: str, reason: str) -> None:
     assert describe(message) == reason
+
+
+@pytest.mark.parametrize(
+    ("message", "left"),
+    [
+        ("Unexpected data from server: b'sekret'", "Unexpected data from server: (left out)"),
+        ("""chunk header: bytearray(b"it's sekret")""", "chunk header: bytearray((left out))"),
+        ("a: b'sekret\\'\"', b: b'sekret'.", "a: (left out), b: (left out)."),
+        (
+            "[Errno 111] Connect call failed ('::1', 1)",
+            "[Errno 111] Connect call failed ('::1', 1)",
+        ),
+    ],
+)
+def test_no_message_quotes_what_came_over_the_wire(message: str, left: str) -> None:
+    assert without_quotations(message) == left
+
+
+UNREADABLE_ANSWERS = (
+    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}sekret",
+    b"HTTP/1.1 200 OK\r\nsekret\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: sekret\r\n\r\n",
+    b"HTTP/1.1 sekret\r\n\r\n",
+    b"sekret",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\nsekret\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"2\r\n{}\r\nsekret\r\n",
+)
+
+
+@pytest.mark.parametrize("target", ["/login", "/me"])
+def test_an_answer_that_cannot_be_read_is_not_quoted_in_the_log(
+    start: Callable[..., Mitmdump], upstream: Upstream, target: str
+) -> None:
+    mitmdump = start()
+    head = f"POST {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0"
+    for sent in UNREADABLE_ANSWERS:
+        upstream.respond = broken(sent)
+        assert b"sekret" not in mitmdump.client.raw(f"{head}\r\n\r\n".encode())
+    assert len(upstream.received) == len(UNREADABLE_ANSWERS)
+    mitmdump.wait_for_log("(?s)(client disconnect.*){7}")
+    assert "sekret" not in mitmdump.log
+
+
+def test_a_request_that_cannot_be_read_is_not_quoted_in_the_log(
+    start: Callable[..., Mitmdump], upstream: Upstream
+) -> None:
+    mitmdump = start()
+    for sent in (
+        b"GET /me HTTP/1.1\r\nCookie: auth-token=sekret\r\n",
+        b"GET /me HTTP/1.1\r\nCookie auth-token=sekret\r\n\r\n",
+        b"POST /me HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nsekret\r\n",
+    ):
+        with socket.create_connection(("127.0.0.1", mitmdump.client.port)) as connection:
+            connection.sendall(sent)
+            connection.shutdown(socket.SHUT_WR)
+            connection.recv(65536)
+    mitmdump.wait_for_log("(?s)(client disconnect.*){3}")
+    assert "sekret" not in mitmdump.log
 
 
 def test_an_api_that_is_down_is_named_and_may_come_back(confdir: Path) -> None:

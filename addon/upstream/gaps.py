@@ -6,7 +6,7 @@
   addon says how long that may be.
 - It raises on HTTP/1 trailers and leaves the client waiting (mitmproxy issue 2474). Here they are
   discarded, as RFC 9110, 6.5.1 allows.
-
+- Its log quotes what it could not read, which may hold a token. Here the quotation is left out.
 - It takes an HTTP/1 interim answer (100, 103) for the final one (issue 2229), and writes the final
   one to its log. Here interim answers are left out.
 
@@ -21,6 +21,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 import h11
+from h11._readers import ChunkedReader
 from mitmproxy import http
 from mitmproxy.connection import ConnectionState
 from mitmproxy.proxy.layers.http import HttpStream, SendHttp, _events, _http1
@@ -52,6 +53,21 @@ def describe(message: str) -> str:
     if message == TOO_LONG or _ABOUT_THE_CONNECTION.match(message):
         return re.sub(r"\[Errno -?\d+\] ", "", message).rstrip(".")
     return "what it sent is no HTTP answer"
+
+
+# A bytes literal, as `repr` writes it.
+_QUOTED = re.compile(r"""b(['"])(?:\\.|(?!\1).)*\1""", re.DOTALL)
+
+
+def without_quotations(text: str) -> str:
+    """A message of mitmproxy's without the bytes from the wire that it quotes."""
+    return _QUOTED.sub("(left out)", text)
+
+
+class _WithoutQuotations(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = without_quotations(record.getMessage()), ()
+        return True
 
 
 def install(answer: Answer, limit: Limit) -> Callable[[], None]:
@@ -126,11 +142,18 @@ def install(answer: Answer, limit: Limit) -> Callable[[], None]:
         _http1.make_body_reader = make_reader
         _http1.Http1Client.read_headers = read  # type: ignore[method-assign]
 
-    def make_reader(size: int | None) -> _WithoutTrailers:
-        return _WithoutTrailers(make_body_reader(size))
+    def make_reader(size: int | None) -> Any:
+        reader = make_body_reader(size)
+        return _WithoutTrailers(reader) if isinstance(reader, ChunkedReader) else reader
+
+    def undo() -> None:
+        put(handle_protocol_error, check_body_size, make_body_reader, read_headers)
+        wire_log.removeFilter(log_filter)
 
     put(handle, check, make_reader, read_final_headers)
-    return lambda: put(handle_protocol_error, check_body_size, make_body_reader, read_headers)
+    wire_log, log_filter = logging.getLogger("mitmproxy.proxy.server"), _WithoutQuotations()
+    wire_log.addFilter(log_filter)
+    return undo
 
 
 def close_abandoned(proxyserver: Any, data: ServerConnectionHookData) -> None:
@@ -147,7 +170,7 @@ def close_abandoned(proxyserver: Any, data: ServerConnectionHookData) -> None:
 
 
 class _WithoutTrailers:
-    """Reads a body as another h11 reader does, and forgets the trailers at its end."""
+    """Reads a chunked body as h11's reader does, and forgets the trailers at its end."""
 
     def __init__(self, reader: Any) -> None:
         self.reader = reader
