@@ -77,6 +77,10 @@ from upstream.refresh import Renewals  # noqa: E402
 
 logger = logging.getLogger(__name__)
 
+# Roles of which no body is streamed, and none is read without end.
+HELD_BACK_REQUESTS = (*ANSWERED_HERE, "sign-out")
+HELD_BACK_ANSWERS = ("login", "sign-out")
+
 SECONDS_BEFORE_END = 30  # a token that is good for less is renewed before it is used
 
 # Options of mitmproxy that the addon takes over, and why.
@@ -562,7 +566,7 @@ def most_held_back(flow: http.HTTPFlow, is_request: bool) -> int | None:
     """How many bytes of a body that cannot stream are held back; None for any number."""
     if not is_reverse(flow):
         return None
-    held_back = (*ANSWERED_HERE, "sign-out") if is_request else ("login", "sign-out")
+    held_back = HELD_BACK_REQUESTS if is_request else HELD_BACK_ANSWERS
     return transport.MOST_HELD_BACK if flow.metadata.get(ROLE) in held_back else None
 
 

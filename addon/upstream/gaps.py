@@ -117,13 +117,14 @@ def install(answer: Answer, limit: Limit) -> Callable[[], None]:
             reply = yield command
 
     def check(self: HttpStream, request: bool) -> Commands:
-        """Fail a body that goes over its limit, as mitmproxy's body_size_limit does."""
         most = limit(self.flow, request)
         if most is None:
-            return (yield from check_body_size(self, request))
+            return check_body_size(self, request)
         size = len(self.request_body_buf) if request else _size_of_answer(self)
-        if size <= most:
-            return (yield from check_body_size(self, request))
+        return fail(self, request) if size > most else check_body_size(self, request)
+
+    def fail(self: HttpStream, request: bool) -> Commands:
+        """Fail a body that goes over its limit, as mitmproxy's body_size_limit does."""
         yield from self.handle_protocol_error(_error(_events.ResponseProtocolError, self.stream_id))
         if not request:
             error = _error(_events.RequestProtocolError, self.stream_id)
@@ -134,7 +135,7 @@ def install(answer: Answer, limit: Limit) -> Callable[[], None]:
     def read_final_headers(self: _http1.Http1Client, event: Any) -> Commands:
         while _INTERIM_ANSWER.match(bytes(self.buf)) and self.buf.maybe_extract_lines():
             pass
-        return (yield from read_headers(self, event))
+        return read_headers(self, event)
 
     def put(handle: Any, check: Any, make_reader: Any, read: Any) -> None:
         HttpStream.handle_protocol_error = handle  # type: ignore[method-assign]
