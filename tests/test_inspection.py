@@ -199,7 +199,7 @@ def test_the_readmes_filters_find_flows(
 
 def test_names_from_the_network_stay_on_one_line_and_short() -> None:
     names = [f"n{i}\r\n\x1b" + "x" * 100 for i in range(20)]
-    text = phrases.cookies(names, "kept back")
+    text = phrases.cookies(tuple(names), "kept back")
     assert text.startswith("20 cookies kept back: n0")
     assert text.endswith(" and 12 more")
     assert text.isprintable()

@@ -52,7 +52,7 @@ def rules(flow: http.HTTPFlow, settings: Settings) -> Iterator[str]:
     elif COOKIES in metadata:
         yield "auth cookie: none"
     if kept_back := metadata.get(KEPT_BACK):
-        yield f"{phrases.cookies(kept_back, 'kept back')} (cookie_auth_forward_cookies)"
+        yield f"{phrases.cookies(tuple(kept_back), 'kept back')} (cookie_auth_forward_cookies)"
     if metadata.get(INJECTED):
         yield f"token: sent in the header {settings.header} ({phrases.token_size(metadata[SENT])})"
     elif settings.header in flow.request.headers:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from functools import lru_cache
 from typing import Any
 
 from mitmproxy.utils import strutils
@@ -37,7 +38,8 @@ def moment(seconds: float) -> str:
     return f"{text}, {distance(seconds - time.time())}"
 
 
-def cookies(names: Sequence[str], what: str) -> str:
+@lru_cache(maxsize=64)
+def cookies(names: tuple[str, ...], what: str) -> str:
     """`3 cookies kept back: _ga, theme, sid`."""
     shown = ", ".join(printable(name) for name in names[:MOST_NAMES])
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""

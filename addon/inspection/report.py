@@ -58,7 +58,7 @@ def comment(flow: http.HTTPFlow, settings: Settings) -> str:
     if RENEWED in metadata:
         told.append(f"fresh token ({token_size(metadata[RENEWED])})")
     if kept_back := metadata.get(KEPT_BACK):
-        told.append(cookies(kept_back, "kept back"))
+        told.append(cookies(tuple(kept_back), "kept back"))
     if LEAK in metadata:
         told.append(f"LEAK: {metadata[LEAK]}")
     return "; ".join(told)
