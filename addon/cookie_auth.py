@@ -372,9 +372,8 @@ class CookieAuth:
         if role == "frontend":
             prefix = base_path = ""
         else:
-            if role == "api":
-                token = self._secrets(flow).token
-                self.leak_alarm.check_headers(flow, response, settings, token)
+            token = self._secrets(flow).token
+            self.leak_alarm.check_headers(flow, response, settings, token)
             if "set-cookie" in headers:
                 credentials.translate_set_cookies(
                     headers,

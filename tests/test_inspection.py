@@ -447,6 +447,20 @@ def test_an_answer_that_repeats_the_token_raises_the_alarm(
     assert marks == [alarm, alarm, ":lock:"]
 
 
+def test_a_graphql_answer_that_repeats_the_token_in_a_header_raises_the_alarm_as_well(
+    start_with: Start, upstream: Upstream
+) -> None:
+    upstream.answers('{"data": {"me": 1}}', X_Echo="opaque-secret")
+    mitmdump = start_with("cookie_auth_login=/graphql", "cookie_auth_token=/data/login/token")
+    json_type = {"content_type": "application/json"}
+    body = '{"query": "{ me }"}'
+    cookie = "auth-token=opaque-secret"
+    got = mitmdump.client.post("/graphql", None, body, cookie=cookie, **json_type)
+    assert got.status == 200
+    assert upstream.last.one("auth-token") == "opaque-secret"
+    mitmdump.wait_for_log("POST /graphql: the API's answer holds a token in its header X-Echo")
+
+
 @pytest.mark.parametrize(
     ("body", "headers", "alarm"),
     [
