@@ -249,6 +249,7 @@ class Mitmdump:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            errors="replace",
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
         self.log = ""
