@@ -223,7 +223,7 @@ class CookieAuth:
             framing = {"content-length", "transfer-encoding"}
             if request.raw_content and framing.isdisjoint(request.headers):
                 # An HTTP/2 body needs no length. mitmproxy sends it to an HTTP/1 server as it is,
-                # which reads it as the next request (12.2.3, proxy/layers/http/_http1.py).
+                # which reads it as the next request (12.3.1, proxy/layers/http/_http1.py).
                 request.headers["Content-Length"] = str(len(request.raw_content))
             transport.record(request)
         except Exception as error:
@@ -465,7 +465,7 @@ class CookieAuth:
         """Let the next request try again.
 
         mitmproxy keeps the error with the browser's connection, and on an HTTP/2 one, which stays
-        open, would answer every later request with it (12.2.3, `HttpLayer.get_connection`).
+        open, would answer every later request with it (12.3.1, `HttpLayer.get_connection`).
         """
         if isinstance(data.client.proxy_mode, ReverseMode) and data.server.address:
             self.loopback.forget(data.server.address[1])

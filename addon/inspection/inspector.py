@@ -40,7 +40,7 @@ class Inspector:
         self.withdraw_view = view.register(self.view_text)
         loader.master.commands.collect_commands(self)
         for function in (self.status, self.explain, self.curl):
-            # mitmweb's command bar knows no underscore (12.2.3, `tools/web/app.py`).
+            # mitmweb's command bar knows no underscore (12.3.1, `tools/web/app.py`).
             loader.add_command(f"cookieauth.{function.__name__}", function)
 
     def done(self) -> None:

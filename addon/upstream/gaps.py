@@ -11,7 +11,7 @@
   one to its log. Here interim answers are left out.
 
 For that, two methods of `HttpStream` (mitmproxy `proxy/layers/http/__init__.py`) and two functions
-of `_http1.py` are wrapped; they are alike in 11.0.2 and 12.2.3. A mitmproxy without them is left as
+of `_http1.py` are wrapped; they are alike in 11.0.2 and 12.3.1. A mitmproxy without them is left as
 it is.
 """
 
@@ -161,7 +161,7 @@ def close_abandoned(proxyserver: Any, data: ServerConnectionHookData) -> None:
     """Close the socket of a server connection that mitmproxy has let go of without closing it.
 
     Version 12 does so when it closes a connection whose task waits to report more data, as with an
-    answer that is too long: the API would go on sending (12.2.3, `proxy/server.py`,
+    answer that is too long: the API would go on sending (12.3.1, `proxy/server.py`,
     `handle_connection`). To be called from the `server_disconnected()` hook.
     """
     handler = proxyserver.connections.get(data.client.id)

@@ -1,7 +1,7 @@
 """Puts what `Redacted` bytes stand for onto the wire, while the recorded flow keeps them.
 
 For that, `SendHttp` is wrapped: all that mitmproxy's HTTP layer sends, in either direction, is such
-a command (`proxy/layers/http/__init__.py`, alike in 11.0.2 and 12.2.3).
+a command (`proxy/layers/http/__init__.py`, alike in 11.0.2 and 12.3.1).
 """
 
 from collections.abc import Callable

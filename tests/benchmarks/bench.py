@@ -135,6 +135,7 @@ def proxies(url: str) -> dict[str, Start]:
     """How to start each proxy, by name."""
     starts: dict[str, Start] = {
         BARE: lambda: mitmdump(url),
+        "idle addon": lambda: mitmdump(url, HERE / "idle_addon.py"),
         "cookie-auth": lambda: mitmdump(url, ADDON),
         "cookie-auth, fast dispatch": lambda: mitmdump(url, FAST_DISPATCH, ADDON),
     }
