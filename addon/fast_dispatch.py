@@ -51,7 +51,7 @@ FUNCTIONS = (
 )
 """What is replaced, done here in another way, or counted on when changes are looked for."""
 
-# Of 11.0.2 and of 12.3.1.
+# The same from 11.0.2 to 12.3.1.
 KNOWN = frozenset(("751c0aac8f0fc5cefbd8700f86bc9baa6df3df7e77ab6b80ad671f2fa38f4ca4",))
 
 

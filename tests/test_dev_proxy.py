@@ -185,6 +185,7 @@ API = Origin("https", "api.example.com", 443)
         ("https://other.example.com/x", "/api", "", "https://other.example.com/x"),
         ("mailto:a@api.example.com", "/api", "", "mailto:a@api.example.com"),
         ("https://[", "/api", "", "https://["),
+        ("https://api.example.com/a\r\n b", "/api", "", "https://api.example.com/a\r\n b"),
         ("https://api.example.com//evil.test", "", "", "https://api.example.com//evil.test"),
         ("https://api.example.com/\\evil.test", "", "", "https://api.example.com/\\evil.test"),
         ("/v1//evil.test", "", "/v1", "/v1//evil.test"),

@@ -383,9 +383,12 @@ def test_status_tells_the_settings_and_the_last_login(
     start_with: Start, upstream: Upstream, tmp_path: Path
 ) -> None:
     upstream.respond = log_in
-    mitmdump = start_with(*BEARER)
+    mitmdump = start_with(
+        *BEARER, "cookie_auth_token=header:X-Token", "cookie_auth_token=/authToken"
+    )
     mitmdump.client.get("/me", x_ask="1")
     assert "last login: none yet" in told(tmp_path)["status"]
+    assert "token in them: header:X-Token, /authToken" in told(tmp_path)["status"]
     mitmdump.client.post("/login", x_ask="1")
     status = "\n".join(told(tmp_path)["status"])
     assert f"proxy: reverse:{upstream.url}" in status
@@ -468,6 +471,8 @@ def test_a_graphql_answer_that_repeats_the_token_in_a_header_raises_the_alarm_as
         ({"error": f"old token {TOKEN}"}, {}, True),
         ({"error": "wrong"}, {"X_Auth_Token": "abc"}, True),
         ({"error": "wrong", "token": None}, {}, False),
+        (f"<p>Your old token {TOKEN} is over", {}, True),
+        ("<p>Your old token is over", {}, False),
     ],
 )
 def test_a_failed_login_that_seems_to_hold_a_token_raises_the_alarm(
@@ -478,7 +483,7 @@ def test_a_failed_login_that_seems_to_hold_a_token_raises_the_alarm(
     headers: dict[str, str],
     alarm: bool,
 ) -> None:
-    upstream.answers(json.dumps(body), 401, **headers)
+    upstream.answers(body if isinstance(body, str) else json.dumps(body), 401, **headers)
     mitmdump = start_with()
     assert mitmdump.client.post("/login").status == 401
     mitmdump.stop()

@@ -280,9 +280,15 @@ def test_the_preflight_of_an_allowed_origin_is_answered_here(
         assert got.one("access-control-allow-methods") == "PATCH"
         assert got.one("access-control-allow-headers") == "content-type, x-a"
         assert got.one("vary") == "Origin"
+        assert got.one("access-control-allow-private-network") is None
+    # A public page that reaches for a loopback address asks that, too (Private Network Access).
+    asked.append(("Access-Control-Request-Private-Network", "true"))
+    got = proxy.request("OPTIONS", "/me", [("Origin", origin), *asked])
+    assert got.one("access-control-allow-private-network") == "true"
     assert not upstream.received
     got = proxy.request("OPTIONS", "/me", [("Origin", "http://localhost:4000"), *asked])
     assert got.one("access-control-allow-origin") is None
+    assert got.one("access-control-allow-private-network") is None
 
 
 def test_an_allowed_host_is_served(proxy_with: ProxyWith, upstream: Upstream) -> None:

@@ -192,6 +192,23 @@ def test_a_refresh_that_fails_deletes_both_cookies_and_passes_the_401(
     assert not browser.cookies
 
 
+def test_an_answer_to_the_refresh_that_cannot_be_read_logs_out_and_says_so(
+    start: Callable[..., Mitmdump], upstream: Upstream, accounts: Accounts
+) -> None:
+    mitmdump = start("--set", *OPTIONS)
+    browser = logged_in(mitmdump.client)
+    accounts.token = "another"
+    upstream.respond = lambda request: (
+        answer('{"authToken": 7, "secret": "sekret"}')
+        if request.target == "/refresh"
+        else accounts(request)
+    )
+    assert browser.request("GET", "/me").status == 401
+    assert not browser.cookies
+    mitmdump.wait_for_log("the answer to the refresh cannot be used: login_unreadable: ")
+    assert "sekret" not in mitmdump.log
+
+
 def test_an_api_that_does_not_answer_the_refresh_logs_nobody_out(
     proxy_with: ProxyWith, upstream: Upstream, accounts: Accounts
 ) -> None:
