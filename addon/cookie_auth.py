@@ -64,6 +64,7 @@ from token_handler.decision import (  # noqa: E402
     Secrets,
 )
 from token_handler.guard import Origin  # noqa: E402
+from token_handler.incoming import Decisions  # noqa: E402
 from token_handler.indexed_headers import IndexedHeaders  # noqa: E402
 from token_handler.leak import LeakAlarm, redact  # noqa: E402
 from token_handler.lifetime import seconds_left, size_and_expiry  # noqa: E402
@@ -101,6 +102,7 @@ class CookieAuth:
         self.stop_redaction: Callable[[], None] | None = None
         self.renewals = Renewals()
         self.wallets: Wallets | None = None
+        self.decisions: Decisions | None = None
         self.secrets: WeakKeyDictionary[http.HTTPFlow, Secrets] = WeakKeyDictionary()
         self.leak_alarm = LeakAlarm()
         self.last_login = ""
@@ -131,6 +133,7 @@ class CookieAuth:
                 values = {option.name: getattr(ctx.options, option.name) for option in OPTIONS}
                 self.settings = Settings.parse(values, os.environ)
             self.wallets = Wallets(self.settings, several=len(ctx.options.mode) > 1)
+            self.decisions = Decisions(self.settings)
         except InvalidOption as error:
             if self.is_running:
                 raise exceptions.OptionsError(str(error)) from None  # rolls the change back
@@ -176,8 +179,9 @@ class CookieAuth:
         try:
             before = received.Before.of(flow.request)
             await self._decide(flow)
-            header = self.settings.header if self.settings else ""
-            flow.metadata[RECEIVED] = received.differences(before, flow.request, header)
+            if RECEIVED not in flow.metadata:
+                header = self.settings.header if self.settings else ""
+                flow.metadata[RECEIVED] = received.differences(before, flow.request, header)
         except Exception as error:
             refuse(flow, error)
             hold_back(flow.request)
@@ -187,8 +191,9 @@ class CookieAuth:
         """Route the request, or refuse it; nothing is raised."""
         request = flow.request
         try:
-            settings = self._require_settings()
-            incoming.decide(flow, settings, self._wallet(flow), self._secrets(flow))
+            wallet = self._wallet(flow)
+            assert self.decisions
+            self.decisions.decide(flow, wallet, self._secrets(flow))
             streams = flow.metadata[ROLE] in ("api", "frontend")
             if streams and transport.request_streams(request):
                 request.stream = transport.Recorder()

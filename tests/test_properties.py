@@ -3,12 +3,17 @@
 import dataclasses
 import json
 import string
+from collections.abc import Callable
+from typing import Any
 
 from hypothesis import example, given
 from hypothesis import strategies as st
 from mitmproxy import http
-from token_handler import answers, auth_cookie, credentials, graphql, login, route
+from mitmproxy.test import tflow
+from token_handler import answers, auth_cookie, credentials, graphql, incoming, login, route
 from token_handler.answers import Refused
+from token_handler.decision import RECEIVED, Secrets
+from token_handler.incoming import Decisions
 from token_handler.indexed_headers import IndexedHeaders
 from token_handler.jar import Jar
 from token_handler.json_pointer import JsonPointer
@@ -89,6 +94,80 @@ def test_headers_change_at_once_as_they_do_one_after_the_other(
             plain[name] = value
     assert indexed.fields == plain.fields
     assert indexed.names == {name.lower() for name in plain}
+
+
+REQUEST_SETTINGS = Settings.parse(
+    {option.name: option.default for option in OPTIONS}
+    | {
+        "cookie_auth_allowed_origins": ["http://friend.test"],
+        "cookie_auth_base_path": "/v1",
+        "cookie_auth_forward_cookies": ["theme"],
+        "cookie_auth_refresh": "/refresh",
+    }
+)
+request_fields = st.lists(
+    st.sampled_from(
+        [
+            (b"Host", b"localhost:8080"),
+            (b"Host", b"evil.test"),
+            (b"Cookie", b"auth-token=one; theme=dark; _ga=1"),
+            (b"cookie", b"auth-token=two; auth-token-refresh=three"),
+            (b"Auth-Token", b"own"),
+            (b"auth_token", b"own"),
+            (b"Origin", b"http://friend.test"),
+            (b"Origin", b"http://localhost:8080"),
+            (b"Sec-Fetch-Site", b"cross-site"),
+            (b"Content-Type", b"application/json"),
+        ]
+    ),
+    max_size=5,
+)
+
+
+def decided(
+    decide: Callable[[http.HTTPFlow, Wallet, Secrets], None], method: str, target: str, fields: Any
+) -> object:
+    """What became of a request: all that was changed, noted and remembered, or the refusal."""
+    flow, secrets = tflow.tflow(), Secrets()
+    flow.request.headers = http.Headers([(b"Host", b"localhost:8080"), *fields])
+    flow.request.method, flow.request.path = method, target
+    flow.metadata["of another addon"] = secrets
+    try:
+        decide(flow, Wallet(REQUEST_SETTINGS, "auth-token", "http://api", tls=False), secrets)
+    except Refused as refused:
+        return str(refused)
+    assert flow.metadata.pop("of another addon") is secrets
+    flow.metadata.pop(RECEIVED, None)
+    data = flow.request.data
+    return data.headers.fields, data.path, data.authority, data.method, flow.metadata, secrets
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["GET", "POST"]),
+            st.sampled_from(["/me", "/me?x", "/login", "/logout", "/refresh"]),
+            request_fields,
+        ),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_requests_that_are_alike_are_decided_alike(requests: list[Any]) -> None:
+    decisions = Decisions(REQUEST_SETTINGS)
+
+    def afresh(flow: http.HTTPFlow, wallet: Wallet, secrets: Secrets) -> None:
+        incoming.decide(flow, REQUEST_SETTINGS, wallet, secrets)
+
+    for request in requests * 2:
+        assert decided(decisions.decide, *request) == decided(afresh, *request)
+
+
+def test_what_is_remembered_of_requests_is_bounded() -> None:
+    decisions = Decisions(REQUEST_SETTINGS)
+    for number in range(1000):
+        decided(decisions.decide, "GET", f"/me?{number}", [])
+    assert 0 < len(decisions._made) <= 256
 
 
 @given(st.lists(header_text))

@@ -22,11 +22,14 @@ class IndexedHeaders(http.Headers):
     @classmethod
     def of(cls, headers: http.Headers) -> "IndexedHeaders":
         """The same fields, as they are now."""
-        if isinstance(headers, cls):
-            return headers
-        indexed = cls.__new__(cls)
-        indexed.fields = headers.fields
-        return indexed
+        return headers if isinstance(headers, cls) else cls.with_fields(headers.fields)
+
+    @classmethod
+    def with_fields(cls, fields: tuple[tuple[bytes, bytes], ...]) -> "IndexedHeaders":
+        """`http.Headers(fields)`, but for the check of each field's type."""
+        headers = cls.__new__(cls)
+        headers.fields = fields
+        return headers
 
     @property
     def names(self) -> KeysView[str]:
