@@ -565,6 +565,18 @@ def test_an_answer_that_repeats_the_token_is_recorded_without_it(
     assert len(flow.response.raw_content or b"") == len(got.body)
 
 
+def test_a_token_that_the_page_sends_itself_is_recorded_redacted_too(
+    start_with: Start, upstream: Upstream, tmp_path: Path
+) -> None:
+    mitmdump = start_with("cookie_auth_redact=true")
+    for _ in range(2):
+        assert mitmdump.client.get("/me", auth_token="a-secret-token", x_ask="1").status == 200
+        assert upstream.last.one("auth-token") == "a-secret-token"
+    mitmdump.stop()
+    for name in ("flows", "all.har", "asking.py.har", "asking.py.json"):
+        assert b"a-secret-token" not in (tmp_path / name).read_bytes(), name
+
+
 def test_a_request_that_is_under_way_when_mitmproxy_ends_is_saved_redacted(
     start_with: Start, upstream: Upstream, tmp_path: Path
 ) -> None:
