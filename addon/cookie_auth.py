@@ -177,23 +177,23 @@ class CookieAuth:
         if flow.is_replay == "request" and ROLE in flow.metadata:
             return  # translated when it was recorded
         try:
-            before = received.Before.of(flow.request)
-            await self._decide(flow)
+            head = received.Head.of(flow.request)
+            await self._decide(flow, head)
             if RECEIVED not in flow.metadata:
                 header = self.settings.header if self.settings else ""
-                flow.metadata[RECEIVED] = received.differences(before, flow.request, header)
+                flow.metadata[RECEIVED] = received.differences(head, flow.request, header)
         except Exception as error:
             refuse(flow, error)
             hold_back(flow.request)
         self.inspector.requestheaders(flow)
 
-    async def _decide(self, flow: http.HTTPFlow) -> None:
+    async def _decide(self, flow: http.HTTPFlow, head: received.Head) -> None:
         """Route the request, or refuse it; nothing is raised."""
         request = flow.request
         try:
             wallet = self._wallet(flow)
             assert self.decisions
-            self.decisions.decide(flow, wallet, self._secrets(flow))
+            self.decisions.decide(flow, head, wallet, self._secrets(flow))
             streams = flow.metadata[ROLE] in ("api", "frontend")
             if streams and transport.request_streams(request):
                 request.stream = transport.Recorder()

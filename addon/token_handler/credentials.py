@@ -1,7 +1,6 @@
 """The credentials in a message: what each side may see of those of the other."""
 
 from collections.abc import Iterable
-from functools import lru_cache
 
 from mitmproxy import http
 
@@ -85,12 +84,12 @@ def remove_header(headers: http.Headers, name: str) -> None:
 
 def _variants(names: Iterable[str], name: str) -> list[bytes]:
     """Those of the names that a server may take for this one."""
-    wanted = _spelling(name)
+    wanted = spelling(name)
     return [
-        found.encode("utf-8", "surrogateescape") for found in names if _spelling(found) == wanted
+        found.encode("utf-8", "surrogateescape") for found in names if spelling(found) == wanted
     ]
 
 
-@lru_cache(maxsize=1024)
-def _spelling(name: str) -> str:
+def spelling(name: str) -> str:
+    """The same for all names that a server may take for one (see `translate`)."""
     return name.lower().replace("_", "-")

@@ -26,44 +26,16 @@ from token_handler.decision import (
 from token_handler.guard import Origin
 from token_handler.indexed_headers import IndexedHeaders
 from token_handler.lifetime import size_and_expiry
+from token_handler.received import Head
 from token_handler.settings import Settings
 from token_handler.wallet import Held, Wallet
 
 _MOST_REMEMBERED = 256
 
 
-class _Head(NamedTuple):
-    """What `decide` reads of a request, and what it changes."""
-
-    fields: tuple[tuple[bytes, bytes], ...]
-    method: bytes
-    path: bytes
-    authority: bytes
-    http_version: bytes
-    scheme: bytes
-    host: str
-    port: int
-
-    @classmethod
-    def of(cls, data: http.RequestData) -> "_Head":
-        return cls(
-            data.headers.fields,
-            data.method,
-            data.path,
-            data.authority,
-            data.http_version,
-            data.scheme,
-            data.host,
-            data.port,
-        )
-
-    def put(self, data: http.RequestData) -> None:
-        data.headers = IndexedHeaders.with_fields(self.fields)
-        data.path, data.authority = self.path, self.authority
-
-
 class _Decision(NamedTuple):
-    head: _Head
+    head: Head
+    """The request as it goes to the API."""
     metadata: dict[str, Any]
     token: str | None
     refresh_token: str | None
@@ -81,25 +53,28 @@ class Decisions:
         self._settings = settings
         self._made: dict[object, _Decision] = {}
 
-    def decide(self, flow: http.HTTPFlow, wallet: Wallet, secrets: Secrets) -> None:
-        """Route a request, and give it the API's credentials. Raises Refused."""
-        data, metadata = flow.request.data, flow.metadata
-        key = _Head.of(data), flow.is_replay, wallet.name, wallet.api, wallet.tls
+    def decide(self, flow: http.HTTPFlow, head: Head, wallet: Wallet, secrets: Secrets) -> None:
+        """Route a request, and give it the API's credentials. Raises Refused.
+
+        `head` is that of the request.
+        """
+        request, metadata = flow.request, flow.metadata
+        key = head, flow.is_replay, wallet.name, wallet.api, wallet.tls
         made = self._made.get(key)
         if made:
-            made.head.put(data)
+            request.headers = IndexedHeaders.with_fields(made.head.fields)
+            request.data.path, request.data.authority = made.head.path, made.head.authority
             metadata.update(made.metadata)
             secrets.token, secrets.refresh_token = made.token, made.refresh_token
             return
-        before = received.Before.of(flow.request)
         decide(flow, self._settings, wallet, secrets)
         if metadata[ROLE] != "api":
             return
-        metadata[RECEIVED] = received.differences(before, flow.request, self._settings.header)
+        metadata[RECEIVED] = received.differences(head, request, self._settings.header)
         if len(self._made) == _MOST_REMEMBERED:
             self._made.clear()
-        ours = {key: value for key, value in metadata.items() if key.startswith(ROLE)}
-        self._made[key] = _Decision(_Head.of(data), ours, secrets.token, secrets.refresh_token)
+        ours = {name: value for name, value in metadata.items() if name.startswith(ROLE)}
+        self._made[key] = _Decision(Head.of(request), ours, secrets.token, secrets.refresh_token)
 
 
 def decide(flow: http.HTTPFlow, settings: Settings, wallet: Wallet, secrets: Secrets) -> None:

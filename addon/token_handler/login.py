@@ -249,9 +249,8 @@ def _find_token(
 
 def place_that_looks_like_a_token(response: http.Response) -> str | None:
     """Where an answer that passes as it is, since it is no success, seems to hold a token."""
-    for name, text in response.headers.items(multi=True):
-        if text and (_names_token(name) or _JWT.search(text)):
-            return f"header {name}"
+    if (name := _header_that_looks_like_a_token(response.headers)) is not None:
+        return f"header {name}"
     body = response.get_text(strict=False) or ""
     try:
         document = json.loads(body)
@@ -262,13 +261,12 @@ def place_that_looks_like_a_token(response: http.Response) -> str | None:
 
 def _refuse_hidden_token(document: object, headers: http.Headers) -> None:
     """Raise Refused when the answer seems to hold a token where no pointer leads."""
-    for name, text in headers.items(multi=True):
-        if text and (_names_token(name) or _JWT.search(text)):
-            raise Refused(
-                "token_not_found",
-                f"The API's answer to this login seems to carry its token in the header {name},"
-                " and has none where cookie_auth_token points.",
-            )
+    if (name := _header_that_looks_like_a_token(headers)) is not None:
+        raise Refused(
+            "token_not_found",
+            f"The API's answer to this login seems to carry its token in the header {name},"
+            " and has none where cookie_auth_token points.",
+        )
     found = [(at, leaf) for at, leaf in _leaves(document) if _looks_like_a_token(at, leaf)]
     if found:
         at, _ = max(found, key=lambda place: len(str(place[1])))
@@ -277,6 +275,16 @@ def _refuse_hidden_token(document: object, headers: http.Headers) -> None:
             "The API's answer to this login has no token where cookie_auth_token points, and seems"
             f" to carry one elsewhere: try --set cookie_auth_token={json_pointer.join(at) or '/'}",
         )
+
+
+def _header_that_looks_like_a_token(headers: http.Headers) -> str | None:
+    """The name of the first header that seems to hold one."""
+    looks = (
+        str(name)
+        for name, text in headers.items(multi=True)
+        if text and (_names_token(name) or _JWT.search(text))
+    )
+    return next(looks, None)
 
 
 def _looks_like_a_token(at: tuple[str, ...], leaf: object) -> bool:

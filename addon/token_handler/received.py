@@ -1,30 +1,44 @@
 """The request as the browser sent it, kept in the flow's metadata: what was changed, no secrets."""
 
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from mitmproxy import http
 
 from token_handler.auth_cookie import cookie_pairs
+from token_handler.credentials import spelling
 from token_handler.decision import INJECTED, RECEIVED
 
 _SECRET = ("authorization", "proxy-authorization")
 
 
-class Before(NamedTuple):
-    """A request before the addon has changed it."""
+class Head(NamedTuple):
+    """A request but for its body, at one moment."""
 
-    method: str
-    target: str
-    authority: str
     fields: tuple[tuple[bytes, bytes], ...]
+    method: bytes
+    path: bytes
+    authority: bytes
+    http_version: bytes
+    scheme: bytes
+    host: str
+    port: int
 
     @classmethod
-    def of(cls, request: http.Request) -> "Before":
-        return cls(request.method, request.path, request.authority, request.headers.fields)
+    def of(cls, request: http.Request) -> "Head":
+        data = request.data
+        return cls(
+            data.headers.fields,
+            data.method,
+            data.path,
+            data.authority,
+            data.http_version,
+            data.scheme,
+            data.host,
+            data.port,
+        )
 
 
-def differences(before: Before, request: http.Request, header: str) -> dict[str, Any]:
+def differences(before: Head, request: http.Request, header: str) -> dict[str, Any]:
     """What of the browser's request is no more in the one for the API, for `restored`.
 
     `header` is the one that carries the token. Its values and those of cookies are left out: only
@@ -32,9 +46,9 @@ def differences(before: Before, request: http.Request, header: str) -> dict[str,
     """
     kept = set(request.headers.fields)
     return {
-        "method": before.method,
-        "target": before.target,
-        "authority": before.authority,
+        "method": _native(before.method),
+        "target": _native(before.path),
+        "authority": _native(before.authority),
         "gone": [_shown(*field, header) for field in before.fields if field not in kept],
     }
 
@@ -59,13 +73,16 @@ def restored(flow: http.HTTPFlow, header: str) -> http.Request | None:
     return received
 
 
-@lru_cache(maxsize=256)
+def _native(text: bytes) -> str:
+    return text.decode("utf-8", "surrogateescape")
+
+
 def _shown(name: bytes, value: bytes, header: str) -> tuple[str, str]:
     text = value.decode("utf-8", "replace")
     shown_name = name.decode("utf-8", "replace")
-    spelling = shown_name.lower().replace("_", "-")
-    if spelling == "cookie":
+    spelled = spelling(shown_name)
+    if spelled == "cookie":
         text = "; ".join([f"{name}=({len(value)} bytes)" for name, value in cookie_pairs([text])])
-    elif spelling in (header.lower().replace("_", "-"), *_SECRET):
+    elif spelled in (spelling(header), *_SECRET):
         text = f"({len(value)} bytes)"
     return shown_name, text
