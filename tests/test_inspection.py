@@ -23,6 +23,7 @@ from test_failing_closed import edit, own_addon  # noqa: F401
 from test_jar import jwt
 from test_refresh import Accounts
 from token_handler.decision import ROLE
+from token_handler.guard import Origin
 from token_handler.settings import OPTIONS, Settings
 
 ProxyWith = Callable[..., Mitmdump]
@@ -624,7 +625,8 @@ def test_start_up_is_told_in_five_lines_at_most(start_with: Start, upstream: Ups
 def test_what_may_be_a_danger_is_warned_of(
     listener: tuple[Any, ...], web: str | None, expected: list[str]
 ) -> None:
-    found = start.warnings([start.Listener(*listener)], web)
+    host, port, *api = listener
+    found = start.warnings([start.Listener(host, port, Origin.of(*api))], web)
     assert len(found) == len(expected)
     for text, part in zip(found, expected, strict=True):
         assert part in text

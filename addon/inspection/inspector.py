@@ -9,6 +9,7 @@ from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy.mode_specs import ProxyMode, ReverseMode
 from token_handler import credentials
 from token_handler.decision import CAPTURED, INJECTED, LEAK, RENEWED, ROLE
+from token_handler.guard import Origin
 from token_handler.settings import Settings
 from token_handler.wallet import Wallets
 
@@ -57,8 +58,7 @@ class Inspector:
             start.Listener(
                 mode.listen_host(options.listen_host),
                 ports.get(mode) or mode.listen_port(options.listen_port) or 0,
-                "http" if mode.scheme == "http" else "https",
-                *mode.address,
+                Origin.served_by(mode),
             )
             for mode in modes
             if isinstance(mode, ReverseMode)

@@ -15,18 +15,12 @@ class Listener(NamedTuple):
 
     host: str
     port: int
-    scheme: str
-    api_host: str
-    api_port: int
+    api: Origin
 
     @property
     def address(self) -> str:
         host = "localhost" if not self.host or _is_loopback(self.host) else self.host
         return f"http://{host.replace('0.0.0.0', 'localhost')}:{self.port}"
-
-    @property
-    def api(self) -> str:
-        return str(Origin.of(self.scheme, self.api_host, self.api_port))
 
 
 def summary(
@@ -76,7 +70,7 @@ def warnings(listeners: Sequence[Listener], web_version: str | None) -> list[str
     found += [
         f"the token goes to {one.api} in clear text: is there no https?"
         for one in listeners
-        if one.scheme == "http" and not _is_loopback(one.api_host)
+        if one.api.scheme == "http" and not _is_loopback(one.api.host.strip("[]"))
     ]
     if web_version and _numbers(web_version) < MITMWEB_WITH_LOGIN:
         found.append(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from mitmproxy import http
+from mitmproxy.proxy.mode_specs import ReverseMode
 
 from token_handler.answers import Refused
 
@@ -50,6 +51,11 @@ class Origin:
         """From the parts of an address; an IPv6 host without brackets, a name in any alphabet."""
         name = f"[{host}]" if ":" in host else host.encode("idna").decode().lower()
         return cls(scheme, name, port)
+
+    @classmethod
+    def served_by(cls, mode: ReverseMode) -> "Origin":
+        """That of the API behind a `--mode reverse:URL`."""
+        return cls.of("http" if mode.scheme == "http" else "https", *mode.address)
 
     def __str__(self) -> str:
         return self._text

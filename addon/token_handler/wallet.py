@@ -145,12 +145,11 @@ class Wallets:
         key = mode.full_spec, port, client.tls
         if key not in self._wallets:
             assert isinstance(mode, ReverseMode)
-            scheme = "http" if mode.scheme == "http" else "https"
             name = self._settings.cookie
             self._wallets[key] = Wallet(
                 self._settings,
                 name=f"{name}-{port}" if self._several and port else name,
-                api=str(Origin.of(scheme, *mode.address)),
+                api=str(Origin.served_by(mode)),
                 tls=client.tls,
             )
         return self._wallets[key]
