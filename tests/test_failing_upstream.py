@@ -202,9 +202,21 @@ def test_a_front_end_that_is_down_has_a_page_that_tries_again(
     assert proxy.get("/api/me").status == 200
 
 
+def only_on(host: str) -> Upstream:
+    """An upstream whose port nobody listens to on the other loopback address."""
+    (other,) = {"127.0.0.1", "::1"} - {host}
+    while True:
+        upstream = Upstream(host)
+        try:
+            socket.create_connection((other, upstream.port)).close()
+        except OSError:
+            return upstream
+        upstream.close()
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_localhost_is_wherever_the_server_listens(confdir: Path, host: str) -> None:
-    api, frontend = Upstream(host), Upstream(host)
+    api, frontend = only_on(host), only_on(host)
     options = ["cookie_auth_prefix=/api", f"cookie_auth_frontend=http://localhost:{frontend.port}"]
     arguments = [part for option in options for part in ("--set", option)]
     url = f"http://localhost:{api.port}"
