@@ -59,6 +59,28 @@ class Message:
         return values[0] if values else None
 
 
+    @property
+    def set_cookie(self) -> str | None:
+        """The one Set-Cookie field beside the companion, which comes with no other."""
+        assert len(self.companions) <= 1
+        assert len(self.set_cookies) <= 1, f"several cookies: {self.set_cookies}"
+        if not self.set_cookies:
+            assert not self.companions
+            return None
+        return self.set_cookies[0]
+
+    @property
+    def set_cookies(self) -> list[str]:
+        """All Set-Cookie fields but the companion's."""
+        return [field for field in self.all("set-cookie") if field not in self.companions]
+
+    @property
+    def companions(self) -> list[str]:
+        """The Set-Cookie fields of companions: `auth-token-login` and the like."""
+        fields = self.all("set-cookie")
+        return [field for field in fields if re.match(r"[^=]*-login=(1\.|;)", field)]
+
+
 def answer(
     body: bytes | str = b"", status: int = 200, headers: Headers | None = None, **more: str
 ) -> bytes:

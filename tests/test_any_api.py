@@ -33,7 +33,7 @@ class Browser:
         cookie = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         client = random.choice(self.clients)
         got = client.request(method, target, [("Cookie", cookie)], body, **headers)
-        for field in got.all("set-cookie"):
+        for field in got.set_cookies:
             name, _, value = field.partition(";")[0].partition("=")
             self.cookies.pop(name, None)
             if "; Max-Age=0" not in field:
@@ -60,9 +60,9 @@ def test_the_cookie_lives_as_long_as_the_token(proxy_with: ProxyWith, upstream: 
         ({"authToken": "t"}, "SameSite=Lax"),
     ]:
         upstream.answers(json.dumps(body))
-        assert (proxy.post("/login").one("set-cookie") or "").endswith(age)
+        assert (proxy.post("/login").set_cookie or "").endswith(age)
     upstream.answers(json.dumps({"authToken": jwt({"exp": time.time() + 100})}))
-    left = int((proxy.post("/login").one("set-cookie") or "").rpartition("=")[2])
+    left = int((proxy.post("/login").set_cookie or "").rpartition("=")[2])
     assert 90 <= left <= 100
 
 
@@ -77,7 +77,7 @@ def test_a_token_that_is_over_is_refused(
     got = proxy.post("/login")
     assert got.status == 502
     assert "is over already" in json.loads(got.body)["message"]
-    assert got.one("set-cookie") is None
+    assert got.set_cookie is None
 
 
 # Long tokens
@@ -149,7 +149,7 @@ def test_the_secret_may_stand_in_the_environment(
     monkeypatch.setenv("COOKIE_AUTH_SECRET", "a-secret-in-the-environment")
     with running(Mitmdump(upstream.url, confdir=confdir)) as mitmdump:
         upstream.answers('{"authToken": "the-token"}')
-        cookie = mitmdump.client.post("/login").one("set-cookie") or ""
+        cookie = mitmdump.client.post("/login").set_cookie or ""
         assert cookie.startswith("auth-token=v1.")
 
 
@@ -280,18 +280,18 @@ def test_a_token_in_a_response_header_is_captured(
     got = proxy.post("/login")
     assert got.body == b'{"loggedIn": true}'
     assert got.one("x-auth-token") is None
-    assert got.one("set-cookie") == "auth-token=the-token; Path=/; HttpOnly; SameSite=Lax"
+    assert got.set_cookie == "auth-token=the-token; Path=/; HttpOnly; SameSite=Lax"
     upstream.answers(b"", status=204, X_Auth_Token="the-token")
     got = proxy.post("/login")
     assert (got.status, got.body) == (204, b"")
-    assert got.one("set-cookie") == "auth-token=the-token; Path=/; HttpOnly; SameSite=Lax"
+    assert got.set_cookie == "auth-token=the-token; Path=/; HttpOnly; SameSite=Lax"
     assert "the-token" not in str([field for field in got.headers if field[0] != "set-cookie"])
 
 
 def test_a_bare_json_string_is_captured(proxy_with: ProxyWith, upstream: Upstream) -> None:
     proxy = proxy_with("cookie_auth_token=/").client
     upstream.answers('"the-token"')
-    assert (proxy.post("/login").one("set-cookie") or "").startswith("auth-token=the-token;")
+    assert (proxy.post("/login").set_cookie or "").startswith("auth-token=the-token;")
 
 
 # GraphQL
@@ -319,13 +319,13 @@ def test_a_batch_of_graphql_operations_is_captured_and_redacted(
     upstream.answers('[{"data": {"login": {"token": "new", "user": {"name": "x"}}}}]')
     got = send([login])
     assert json.loads(got.body) == [{"data": {"login": {"user": {"name": "x"}}}}]
-    assert (got.one("set-cookie") or "").startswith("auth-token=new;")
+    assert (got.set_cookie or "").startswith("auth-token=new;")
     assert upstream.last.one("auth-token") is None
     errors = '{"data": {"login": null}, "errors": [{"message": "wrong password"}]}'
     upstream.answers(errors)
     got = send(login)
     assert got.body.decode() == errors
-    assert got.one("set-cookie") is None
+    assert got.set_cookie is None
     send([{"query": "{ me { name } }"}])
     assert upstream.last.one("auth-token") == "old"
 
@@ -342,15 +342,15 @@ def test_a_401_deletes_the_cookie_where_that_is_wanted(
     assert got.status == 401  # a piece that belongs to nothing
     got = proxy.get("/me", cookie="auth-token=old")
     assert (got.status, got.body) == (401, b'{"error": "expired"}')
-    assert (got.one("set-cookie") or "").startswith("auth-token=; Path=/;")
-    assert proxy.get("/me").one("set-cookie") is None
+    assert (got.set_cookie or "").startswith("auth-token=; Path=/;")
+    assert proxy.get("/me").set_cookie is None
     upstream.answers("{}", status=403)
-    assert proxy.get("/me", cookie="auth-token=old").one("set-cookie") is None
+    assert proxy.get("/me", cookie="auth-token=old").set_cookie is None
 
 
 def test_by_default_a_401_passes(proxy: Client, upstream: Upstream) -> None:
     upstream.answers("{}", status=401)
-    assert proxy.get("/me", cookie="auth-token=old").one("set-cookie") is None
+    assert proxy.get("/me", cookie="auth-token=old").set_cookie is None
 
 
 def test_the_api_is_told_of_a_logout_where_that_is_wanted(
@@ -371,12 +371,12 @@ def test_the_api_is_told_of_a_logout_where_that_is_wanted(
         assert upstream.last.body == b""
         assert json.loads(got.body) == {"loggedIn": False, "upstream": told}
         assert got.status == 200
-        assert (got.one("set-cookie") or "").startswith("auth-token=; Path=/;")
+        assert (got.set_cookie or "").startswith("auth-token=; Path=/;")
     upstream.received.clear()
     upstream.respond = lambda request: iter(())
     got = proxy.post("/logout", cookie="auth-token=t")
     assert json.loads(got.body) == {"loggedIn": False, "upstream": "failed"}
-    assert got.one("set-cookie")
+    assert got.set_cookie
     got = proxy.get("/logout", cookie="auth-token=t", accept="text/html")
     assert (got.status, got.one("location")) == (303, "/")
     assert proxy.request("HEAD", "/logout", [("Cookie", "auth-token=t")]).body == b""

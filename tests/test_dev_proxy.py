@@ -45,14 +45,14 @@ from collections.abc import Callable
 
 import pytest
 from support import Client, Headers, Mitmdump, Upstream, answer
-from token_handler import route
-from token_handler.auth_cookie import (
+from origins import paths as route
+from credentials.cookies import (
     Forwarded,
     cookie_pairs,
     forwarded_cookies,
     forwarded_set_cookie,
 )
-from token_handler.guard import Origin
+from origins.origin import Origin
 
 ProxyWith = Callable[..., Mitmdump]
 
@@ -274,12 +274,12 @@ def test_several_cookies_pass_as_several_fields(proxy_with: ProxyWith, upstream:
         headers=[("Set-Cookie", cookie) for cookie in [*cookies, "session=sekret"]],
     )
     got = proxy.get("/form", cookie="XSRF-TOKEN=1; session=2; tracker=3; auth-token=sekret")
-    assert got.all("set-cookie") == ["XSRF-TOKEN=1; Path=/", "session=2", "session=sekret"]
+    assert got.set_cookies == ["XSRF-TOKEN=1; Path=/", "session=2", "session=sekret"]
     assert upstream.last.one("cookie") == "XSRF-TOKEN=1; session=2"
     assert upstream.last.one("auth-token") == "sekret"
     got = proxy.post("/login", cookie="XSRF-TOKEN=1")
     assert upstream.last.one("cookie") == "XSRF-TOKEN=1"
-    assert got.all("set-cookie") == [
+    assert got.set_cookies == [
         "XSRF-TOKEN=1; Path=/",
         "session=2",
         "auth-token=sekret; Path=/; HttpOnly; SameSite=Lax",
@@ -321,7 +321,7 @@ def test_what_is_outside_the_prefix_is_the_front_ends_as_it_is(
     assert frontend.last.one("host") == f"127.0.0.1:{frontend.port}"
     assert frontend.last.one("origin") == frontend.url
     assert frontend.last.one("referer") == f"{frontend.url}/x"
-    assert got.all("set-cookie") == ["a=1; Secure; Domain=localhost", "b=2"]
+    assert got.set_cookies == ["a=1; Secure; Domain=localhost", "b=2"]
     assert got.one("location") == "/next?x"
     assert got.body == b"page"
     assert not upstream.received

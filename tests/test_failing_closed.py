@@ -101,7 +101,7 @@ def test_flows_of_other_modes_are_left_alone(
         return Client(port).post(f"{upstream.url}/login", cookie="auth-token=sekret; a=b")
 
     got = login()
-    assert (got.body, got.one("set-cookie")) == (b'{"authToken": "x"}', "a=b")
+    assert (got.body, got.set_cookie) == (b'{"authToken": "x"}', "a=b")
     assert upstream.last.one("cookie") == "auth-token=sekret; a=b"
     edit(own_addon, "def broken(:\n")
     assert eventually(lambda: mitmdump.client.get("/logout").status == 503)
@@ -252,7 +252,7 @@ def test_while_the_script_cannot_be_loaded_everything_is_answered_with_503(
     ):
         assert got.status == 503
         assert json.loads(got.body)["error"] == "addon_not_loaded"
-        assert got.one("set-cookie") is None
+        assert got.set_cookie is None
     assert not upstream.received
 
     if broken is not None:

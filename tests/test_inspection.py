@@ -22,9 +22,9 @@ from test_any_api import SECRET, Browser
 from test_failing_closed import edit, own_addon  # noqa: F401
 from test_jar import jwt
 from test_refresh import Accounts
-from token_handler.decision import ROLE
-from token_handler.guard import Origin
-from token_handler.settings import OPTIONS, Settings
+from exchanges.notes import KIND
+from origins.origin import Origin
+from exchanges.settings import OPTIONS, Settings
 
 ProxyWith = Callable[..., Mitmdump]
 Start = Callable[..., Mitmdump]

@@ -4,11 +4,11 @@ import base64
 import json
 
 import pytest
-from token_handler.answers import Refused
-from token_handler.auth_cookie import CookieAttributes
-from token_handler.jar import Jar
-from token_handler.lifetime import LONGEST, seconds_left
-from token_handler.seal import Seal
+from messages.answers import Refused
+from credentials.cookies import CookieAttributes
+from credentials.jar import Jar
+from tokens.lifetime import LONGEST, seconds_left
+from credentials.seal import Seal
 
 NOW = 1_800_000_000.0  # 2027-01-15T08:00:00Z
 

@@ -41,7 +41,7 @@ def test_a_captured_login_answers_logged_in_and_sets_the_cookie(
     assert got.one("content-type") == "application/json"
     assert got.one("content-length") == "18"
     assert got.one("cache-control") == "no-store"
-    assert got.one("set-cookie") == "auth-token=sekret; Path=/; HttpOnly; SameSite=Lax"
+    assert got.set_cookie == "auth-token=sekret; Path=/; HttpOnly; SameSite=Lax"
     assert got.one("x-request-id") == "7"
     assert upstream.last.body == b'{"password": "p"}'
 
@@ -50,7 +50,7 @@ def test_a_captured_login_answers_logged_in_and_sets_the_cookie(
 def test_a_login_may_come_with_any_method(proxy: Client, upstream: Upstream, method: str) -> None:
     upstream.answers('{"authToken": "sekret"}')
     got = proxy.request(method, "/login")
-    assert got.one("set-cookie") == "auth-token=sekret; Path=/; HttpOnly; SameSite=Lax"
+    assert got.set_cookie == "auth-token=sekret; Path=/; HttpOnly; SameSite=Lax"
 
 
 def test_options_decide_on_cookie_and_header(proxy_with: ProxyWith, upstream: Upstream) -> None:
@@ -73,14 +73,14 @@ def test_options_decide_on_cookie_and_header(proxy_with: ProxyWith, upstream: Up
     for path in ("/session", "/users"):
         got = proxy.post(path)
         assert json.loads(got.body) == {"data": {"id": 7}}
-        assert got.one("set-cookie") == (
+        assert got.set_cookie == (
             "sid=sekret; Path=/; HttpOnly; SameSite=Strict; Secure; Max-Age=60"
         )
     proxy.get("/me", cookie="sid=sekret")
     assert upstream.last.one("authorization") == "Bearer sekret"
     got = proxy.get("/session/end", accept="text/html")
     assert got.one("location") == "/bye"
-    assert got.one("set-cookie") == (
+    assert got.set_cookie == (
         "sid=; Path=/; HttpOnly; SameSite=Strict; Secure; Max-Age=0;"
         " Expires=Thu, 01 Jan 1970 00:00:00 GMT"
     )
@@ -95,7 +95,7 @@ def test_a_login_that_the_api_refuses_passes_unchanged(
     assert got.status == status
     assert got.body == b'{"error": "Invalid credentials"}'
     assert got.one("etag") == '"1"'
-    assert got.one("set-cookie") is None
+    assert got.set_cookie is None
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_a_login_answer_that_may_leak_is_refused_with_nothing_of_it(
     got = proxy.post("/login")
     assert_refused(got, 502, code)
     assert "sekret" not in str(got)
-    assert got.one("set-cookie") is None
+    assert got.set_cookie is None
 
 
 def test_a_cookie_of_exactly_the_size_that_browsers_keep_is_set(
@@ -135,7 +135,7 @@ def test_a_cookie_of_exactly_the_size_that_browsers_keep_is_set(
 ) -> None:
     token = "s" * (4096 - len("auth-token"))
     upstream.answers(json.dumps({"authToken": token}))
-    assert proxy.post("/login").one("set-cookie") == (
+    assert proxy.post("/login").set_cookie == (
         f"auth-token={token}; Path=/; HttpOnly; SameSite=Lax"
     )
 
@@ -168,7 +168,7 @@ def test_a_token_that_the_answer_repeats_is_taken_out_everywhere(
         Location="/welcome?token=sek%3Bret",
     )
     got = proxy.post("/login")
-    assert got.all("set-cookie") == ["auth-token=sek%3Bret; Path=/; HttpOnly; SameSite=Lax"]
+    assert got.set_cookies == ["auth-token=sek%3Bret; Path=/; HttpOnly; SameSite=Lax"]
     assert got.one("authorization") is got.one("location") is None
 
 
@@ -206,7 +206,7 @@ def test_on_a_graphql_endpoint_only_the_login_goes_without_the_token(
     upstream.answers('{"data": {"login": {"token": "new"}}}')
     got = send("mutation { login { token } }")
     assert upstream.last.one("auth-token") is None
-    assert got.one("set-cookie") == "auth-token=new; Path=/; HttpOnly; SameSite=Lax"
+    assert got.set_cookie == "auth-token=new; Path=/; HttpOnly; SameSite=Lax"
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_an_anonymous_request_carries_neither_cookie_nor_header(
 def test_a_token_comes_back_byte_for_byte(proxy: Client, upstream: Upstream) -> None:
     for token in ('a b\t;,"\\=%41%', "é€😀", "x; Domain=evil", "%"):
         upstream.answers(json.dumps({"authToken": token}))
-        cookie = proxy.post("/login").one("set-cookie")
+        cookie = proxy.post("/login").set_cookie
         assert cookie is not None
         assert cookie.endswith("; Path=/; HttpOnly; SameSite=Lax")
         assert cookie.count(";") == 3
@@ -344,7 +344,7 @@ def test_the_apis_cookies_are_dropped_and_its_answer_passes(
     got = proxy.get("/me", cookie="auth-token=sekret")
     assert got.body == b'{"token": "of another kind"}'
     assert got.one("etag") == '"1"'
-    assert got.one("set-cookie") is None
+    assert got.set_cookie is None
 
 
 @pytest.mark.parametrize(
@@ -399,7 +399,7 @@ def test_logout_is_answered_here_for_any_method(
     assert got.body == (b"" if method == "HEAD" else b'{"loggedIn": false}')
     assert got.one("content-type") == "application/json"
     assert got.one("cache-control") == "no-store"
-    assert got.one("set-cookie") == EXPIRED
+    assert got.set_cookie == EXPIRED
     assert not upstream.received
 
 
@@ -412,12 +412,12 @@ def test_a_navigation_to_the_logout_path_is_redirected(
     got = proxy.get("/logout/?x", [header])
     assert (got.status, got.body) == (303, b"")
     assert got.one("location") == "/"
-    assert got.one("set-cookie") == EXPIRED
+    assert got.set_cookie == EXPIRED
 
 
 def test_logout_works_without_a_cookie_and_with_a_bad_one(proxy: Client) -> None:
     for cookie in ("a=b", "auth-token=1; auth-token=2", "auth-token=%00"):
-        assert proxy.post("/logout", cookie=cookie).one("set-cookie") == EXPIRED
+        assert proxy.post("/logout", cookie=cookie).set_cookie == EXPIRED
 
 
 def test_a_head_answer_keeps_the_connection_usable(proxy: Client) -> None:
@@ -476,7 +476,7 @@ def test_what_is_outside_the_prefix_is_not_found(
 def test_logout_works_with_the_api_down(confdir: Path) -> None:
     mitmdump = Mitmdump(f"http://127.0.0.1:{free_port()}", confdir=confdir)
     with running(mitmdump):
-        assert mitmdump.client.post("/logout").one("set-cookie") == EXPIRED
+        assert mitmdump.client.post("/logout").set_cookie == EXPIRED
         assert mitmdump.client.get("/me").status == 502
 
 

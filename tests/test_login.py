@@ -8,9 +8,9 @@ import brotli
 import pytest
 from mitmproxy import http
 from mitmproxy.net.encoding import encode_zstd
-from token_handler import login
-from token_handler.answers import Refused
-from token_handler.login import Captured, parse_source
+from tokens import capture as login
+from messages.answers import Refused
+from tokens.capture import Captured, parse_source
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
 

@@ -10,18 +10,24 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from mitmproxy import http
 from mitmproxy.test import tflow
-from token_handler import answers, auth_cookie, credentials, graphql, incoming, login, route
-from token_handler.answers import Refused
-from token_handler.decision import RECEIVED, Secrets
-from token_handler.incoming import Decisions
-from token_handler.indexed_headers import IndexedHeaders
-from token_handler.jar import Jar
-from token_handler.json_pointer import JsonPointer
-from token_handler.login import Captured
-from token_handler.received import Head
-from token_handler.seal import Seal
-from token_handler.settings import OPTIONS, Settings
-from token_handler.wallet import Wallet
+from messages import answers
+from credentials import cookies as auth_cookie
+from credentials import carriers as credentials
+from tokens import graphql
+from exchanges import router as incoming
+from tokens import capture as login
+from origins import paths as route
+from messages.answers import Refused
+from exchanges.notes import RECEIVED, Secrets
+from exchanges.router import Decisions
+from messages.headers import IndexedHeaders
+from credentials.jar import Jar
+from tokens.json_pointer import JsonPointer
+from tokens.capture import Captured
+from messages.received import Head
+from credentials.seal import Seal
+from exchanges.settings import OPTIONS, Settings
+from credentials.wallet import Wallet
 
 SETTINGS = Settings.parse({option.name: option.default for option in OPTIONS})
 JARS = [Jar("auth-token", "http://api", Seal.of(keys)) for keys in ((), ("s" * 16,))]

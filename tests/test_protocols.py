@@ -87,7 +87,7 @@ def test_over_http2_the_laws_hold_and_the_cookie_is_secure(
         upstream.answers('{"authToken": "sekret"}', Set_Cookie="a=b")
         got = request_over_http2(port, "POST", "/login", [], b"{}")
         assert (got.status, got.body) == (200, b'{"loggedIn": true}')
-        assert got.one("set-cookie") == (
+        assert got.set_cookie == (
             "auth-token=sekret; Path=/; HttpOnly; SameSite=Lax; Secure"
         )
 
@@ -172,10 +172,10 @@ def test_http2_passes_from_end_to_end(confdir: Path) -> None:
         cookies = [("cookie", "a=b"), ("cookie", "__Host-t=sekret")]
         got = request_over_http2(port, "POST", "/login", cookies, b"{}")
         assert (got.status, got.body) == (200, b'{"loggedIn": true}')
-        assert got.one("set-cookie") == ("__Host-t=sekret; Path=/; HttpOnly; SameSite=Lax; Secure")
+        assert got.set_cookie == ("__Host-t=sekret; Path=/; HttpOnly; SameSite=Lax; Secure")
         got = request_over_http2(port, "POST", "/me", cookies, b"body")
         assert got.body == b'{"authToken": "sekret"}'
-        assert got.one("set-cookie") is None
+        assert got.set_cookie is None
     login, me = map(dict, api.received)
     assert login[":authority"] == me[":authority"] == f"localhost:{api.port}"
     assert "cookie" not in login
@@ -194,7 +194,7 @@ def test_redacted_flows_are_translated_over_http2_all_the_same(
     with running(Mitmdump(upstream.url, *options, confdir=confdir)) as mitmdump:
         port = mitmdump.client.port
         got = request_over_http2(port, "POST", "/login", [], b"{}")
-        assert (got.one("set-cookie") or "").startswith("auth-token=a-secret-token; ")
+        assert (got.set_cookie or "").startswith("auth-token=a-secret-token; ")
         request_over_http2(port, "GET", "/me", [("cookie", "auth-token=a-secret-token")])
         assert upstream.last.one("auth-token") == "a-secret-token"
     assert b"/me" in flows.read_bytes()

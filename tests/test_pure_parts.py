@@ -4,9 +4,12 @@ import json
 
 import pytest
 from mitmproxy import http
-from token_handler import answers, auth_cookie, graphql, route
-from token_handler.auth_cookie import CookieAttributes, HeaderFormat
-from token_handler.json_pointer import Absent, JsonPointer, join, without
+from messages import answers
+from credentials import cookies as auth_cookie
+from tokens import graphql
+from origins import paths as route
+from credentials.cookies import CookieAttributes, HeaderFormat
+from tokens.json_pointer import Absent, JsonPointer, join, without
 
 DOCUMENT = {
     "authToken": "t",

@@ -58,7 +58,7 @@ def test_a_login_that_mitmproxy_answers_from_a_file_sets_the_cookie(
         got = replay.client.post("/api/login", body="{}")
     assert not upstream.received
     assert got.body == recorded[0].body == b'{"loggedIn": true}'
-    assert got.one("set-cookie") == "auth-token=sekret; Path=/; HttpOnly; SameSite=Lax"
+    assert got.set_cookie == "auth-token=sekret; Path=/; HttpOnly; SameSite=Lax"
 
 
 def test_a_login_that_was_recorded_without_the_addon_is_captured_when_answered_from_a_file(
@@ -71,4 +71,4 @@ def test_a_login_that_was_recorded_without_the_addon_is_captured_when_answered_f
         got = replay.client.post("/api/login", body="{}")
     assert not upstream.received
     assert got.body == b'{"loggedIn": true}'
-    assert got.one("set-cookie") == "auth-token=sekret; Path=/; HttpOnly; SameSite=Lax"
+    assert got.set_cookie == "auth-token=sekret; Path=/; HttpOnly; SameSite=Lax"

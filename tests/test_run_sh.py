@@ -74,7 +74,7 @@ def test_the_demo_logs_in_and_out_and_ctrl_c_ends_everything(start: Start) -> No
         assert (got.status, json.loads(got.body)) == (400, {"error": "Invalid credentials"})
     got = client.post("/login", body='{"email": "admin@example.com", "password": "x"}')
     assert (got.status, got.body) == (200, b'{"loggedIn": true}')
-    cookie = (got.one("set-cookie") or "").partition(";")[0]
+    cookie = (got.set_cookie or "").partition(";")[0]
     got = client.get("/me", cookie=cookie)
     assert (got.status, json.loads(got.body)) == (200, {"email": "admin@example.com"})
     assert client.get("/me", cookie="auth-token=wrong").status == 403

@@ -1,8 +1,9 @@
 """Options: what each accepts, and what the one line says when it does not."""
 
 import pytest
-from token_handler.auth_cookie import CookieAttributes
-from token_handler.settings import OPTIONS, InvalidOption, Settings
+from credentials.cookies import CookieAttributes
+from exchanges.settings import OPTIONS, Settings
+from settings.option import InvalidOption
 
 DEFAULTS = {option.name: option.default for option in OPTIONS}
 

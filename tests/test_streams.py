@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from mitmproxy import http, io
 from support import Client, Message, Mitmdump, Upstream, answer, eventually, running
-from token_handler import transport
+from messages import streaming as transport
 from websockets.sync.client import connect
 from websockets.sync.server import Server, ServerConnection, serve
 from websockets.typing import Origin

@@ -2,28 +2,19 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
+from credentials import carriers
+from exchanges import notes
+from exchanges.proxy import Proxy
+from exchanges.settings import Settings
 from mitmproxy import command, ctx, exceptions, flow, http, version
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy.mode_specs import ProxyMode, ReverseMode
-from token_handler import credentials
-from token_handler.decision import CAPTURED, INJECTED, LEAK, RENEWED, ROLE
-from token_handler.guard import Origin
-from token_handler.settings import Settings
-from token_handler.wallet import Wallets
+from origins.origin import Origin
 
 from inspection import explain, report, start, view
 
 logger = logging.getLogger(__name__)
-
-
-class Deciding(Protocol):
-    """What is asked of the addon that decides."""
-
-    settings: Settings | None
-    wallets: Wallets | None
-    last_login: str
 
 
 class Inspector:
@@ -33,8 +24,8 @@ class Inspector:
     cost each flow as much as the marks do: mitmproxy asks every addon for every event.
     """
 
-    def __init__(self, auth: Deciding) -> None:
-        self.auth = auth
+    def __init__(self, proxy: Proxy) -> None:
+        self.proxy = proxy
         self.withdraw_view: Callable[[], None] = lambda: None
 
     def load(self, loader: Loader) -> None:
@@ -48,9 +39,10 @@ class Inspector:
         self.withdraw_view()
 
     def running(self) -> None:
-        settings, options = self.auth.settings, ctx.options
-        if settings is None or not options.server:
+        options = ctx.options
+        if self.proxy.configuration is None or not options.server:
             return
+        settings = self.proxy.settings
         modes = [ProxyMode.parse(mode) for mode in options.mode]
         servers = ctx.master.addons.get("proxyserver").servers
         ports = {server.mode: addr[1] for server in servers for addr in server.listen_addrs}
@@ -76,43 +68,44 @@ class Inspector:
     # What is written to a flow
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
-        if ROLE in flow.metadata and not flow.is_replay:
+        if notes.KIND in flow.metadata and not flow.is_replay:
             self._write(flow)
 
     def response(self, flow: http.HTTPFlow) -> None:
         """Only now it is known what became of a login, and whether something leaked."""
-        role = flow.metadata.get(ROLE)
-        settled = role in (None, "frontend", "api")
-        if not settled or RENEWED in flow.metadata or LEAK in flow.metadata:
+        metadata = flow.metadata
+        settled = metadata.get(notes.KIND) in (None, "frontend", "api")
+        if not settled or notes.RENEWED in metadata or notes.LEAK in metadata:
             self._write(flow)
 
     def error(self, flow: http.HTTPFlow) -> None:
-        if ROLE in flow.metadata:
+        if notes.KIND in flow.metadata:
             self._write(flow)
 
     def _write(self, flow: http.HTTPFlow) -> None:
-        if settings := self.auth.settings:
+        if self.proxy.configuration:
             flow.marked = report.mark(flow.metadata)
-            flow.comment = report.comment(flow, settings)
+            flow.comment = report.comment(flow, self.proxy.settings)
 
     # What the user asks for
 
     def view_text(self, flow: http.HTTPFlow) -> str:
         """The text of the content view."""
-        header = self.auth.settings.header if self.auth.settings else ""
+        header = self.proxy.settings.header.name if self.proxy.configuration else ""
         return "\n".join(view.lines(flow, header, self._token(flow)))
 
     def _token(self, flow: http.HTTPFlow) -> str | None:
         """The token that the flow carries in either direction, if that may be shown."""
-        settings = self.auth.settings
-        if settings is None or self.auth.wallets is None or settings.redact:
+        if self.proxy.configuration is None or self.proxy.settings.redact:
             return None
-        if flow.metadata.get(INJECTED):
-            return credentials.injected_token(flow.request.headers, settings)
-        if CAPTURED in flow.metadata and flow.response:
+        settings = self.proxy.settings
+        if flow.metadata.get(notes.INJECTED):
+            return carriers.injected_token(flow.request.headers, settings.header)
+        if notes.CAPTURED in flow.metadata and flow.response:
             fields = flow.response.headers.get_all("set-cookie")
             pairs = [field.partition(";")[0].partition("=")[::2] for field in fields]
-            token = self.auth.wallets.of(flow.client_conn).jar.read(pairs)
+            wallet = self.proxy.configured.wallets.of(flow.client_conn)
+            token = wallet.jar.read(pairs)
             return token.decode("utf-8", "replace") if token else None
         return None
 
@@ -123,7 +116,7 @@ class Inspector:
         return [
             *(f"proxy: {mode}" for mode in options.mode),
             *start.described(settings, options.cookie_auth_login, options.cookie_auth_logout),
-            f"last login: {self.auth.last_login or 'none yet'}",
+            f"last login: {self.proxy.last_login or 'none yet'}",
         ]
 
     @command.command("cookie_auth.explain")  # type: ignore[untyped-decorator, unused-ignore]
@@ -137,9 +130,9 @@ class Inspector:
         return [explain.curl(_http(flow), self._settings())]
 
     def _settings(self) -> Settings:
-        if self.auth.settings is None:
+        if self.proxy.configuration is None:
             raise exceptions.CommandError("cookie-auth's options are wrong; see the log.")
-        return self.auth.settings
+        return self.proxy.settings
 
 
 def _http(flow: flow.Flow) -> http.HTTPFlow:

@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 from functools import lru_cache
 from typing import Any
 
-from mitmproxy.utils import strutils
+from messages.text import printable
 
 MOST_NAMES = 8
 
@@ -44,12 +44,3 @@ def cookies(names: tuple[str, ...], what: str) -> str:
     shown = ", ".join(printable(name) for name in names[:MOST_NAMES])
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
     return f"{len(names)} cookie{'s' if len(names) > 1 else ''} {what}: {shown}{more}"
-
-
-def printable(text: str) -> str:
-    """On one line and short enough to read."""
-    if len(text) <= 60 and text.isascii() and text.isprintable():
-        return text
-    text = text.encode("utf-8", "replace").decode()  # lone surrogates
-    text = strutils.escape_control_characters(text, keep_spacing=False)
-    return text if len(text) <= 60 else text[:59] + "…"

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from token_handler.guard import Origin
-from token_handler.settings import Settings
+from exchanges.settings import Settings
+from origins.origin import Origin
 
 MITMWEB_WITH_LOGIN = (11, 1, 2)
 """Before, every local page could read mitmweb's flows (CVE-2025-23217)."""
@@ -27,34 +27,36 @@ def summary(
     settings: Settings, listeners: Sequence[Listener], logins: Sequence[str], logout: str
 ) -> list[str]:
     """Three lines: addresses, paths, cookie and header."""
-    addresses = (f"open {one.address} for {one.api}{settings.base_path}" for one in listeners)
+    addresses = (f"open {one.address} for {one.api}{settings.paths.base_path}" for one in listeners)
     return [f"cookie-auth: {', '.join(addresses)}", *essentials(settings, logins, logout)]
 
 
 def essentials(settings: Settings, logins: Sequence[str], logout: str) -> list[str]:
     """What every user sets: the paths as the browser knows them, cookie and header."""
-    prefix = settings.prefix
-    header = settings.header_format.value(b"{token}").decode()
+    prefix = settings.paths.prefix
+    header = settings.header.format.value(b"{token}").decode()
     return [
         f"login: {', '.join(prefix + path for path in logins)}; logout: {prefix}{logout}",
-        f"cookie {settings.cookie} → header {settings.header}: {header}",
+        f"cookie {settings.cookie.name} → header {settings.header.name}: {header}",
     ]
 
 
 def described(settings: Settings, logins: Sequence[str], logout: str) -> list[str]:
     """The settings in words."""
-    secure = {"auto": "Secure on TLS", "always": "Secure", "never": "not Secure"}[settings.secure]
-    age = "as long as the token" if settings.max_age_of_token else "until the browser closes"
-    if settings.max_age:
-        age = f"for {settings.max_age} s"
+    secure = {"auto": "Secure on TLS", "always": "Secure", "never": "not Secure"}[
+        settings.cookie.secure
+    ]
+    age = "as long as the token" if settings.cookie.max_age_of_token else "until the browser closes"
+    if settings.cookie.max_age:
+        age = f"for {settings.cookie.max_age} s"
     return [
-        f"front end: {settings.frontend or 'none'}",
-        f"answers to login: {'redacted' if settings.redact_login else 'replaced'}",
-        f"token in them: {', '.join(source.text for source in settings.token_sources)}",
-        f"renewal: {settings.refresh_path or 'none'}",
-        f"cookie: {age}, SameSite={settings.same_site.capitalize()}, {secure},"
-        f" {'encrypted' if settings.seal.active else 'in clear'}",
-        f"leak alarm: {settings.leak}; flows are {'' if settings.redact else 'not '}redacted",
+        f"front end: {settings.paths.frontend or 'none'}",
+        f"answers to login: {'redacted' if settings.token.redact_login else 'replaced'}",
+        f"token in them: {', '.join(source.text for source in settings.token.sources)}",
+        f"renewal: {settings.paths.refresh_normalised or 'none'}",
+        f"cookie: {age}, SameSite={settings.cookie.same_site.capitalize()}, {secure},"
+        f" {'encrypted' if settings.cookie.seal.active else 'in clear'}",
+        f"leak alarm: {settings.token.leak}; flows are {'' if settings.redact else 'not '}redacted",
         *essentials(settings, logins, logout),
     ]
 

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 from itertools import zip_longest
 from typing import Any
 
+from exchanges import notes, received
+from exchanges.router import KINDS
+from messages.answers import ABOUT_THE_ANSWER
 from mitmproxy import contentviews, http
 from mitmproxy.utils import strutils
-from token_handler import jwt, received
-from token_handler.answers import ABOUT_THE_ANSWER
-from token_handler.decision import ANSWERED_HERE, REFUSAL, ROLE
-from token_handler.lifetime import size_and_expiry
+from tokens import jwt
+from tokens.lifetime import size_and_expiry
 
 from inspection import phrases
 
@@ -26,7 +27,7 @@ def lines(flow: http.HTTPFlow, header: str, token: str | None) -> Iterator[str]:
     """The view's text. `header` carries the token, whose value is not shown; `token` is what the
     flow carried, None if it must not be looked into.
     """
-    if ROLE not in flow.metadata:
+    if notes.KIND not in flow.metadata:
         yield "cookie-auth has not seen this flow."
         return
     yield flow.comment
@@ -62,10 +63,10 @@ def beside(sent: http.Request, got: http.Request | None, header: str) -> Iterato
 
 def _was_sent(flow: http.HTTPFlow) -> bool:
     """Whether the API got the request. A refused one may have been refused for its answer."""
-    role = flow.metadata[ROLE]
+    role = flow.metadata[notes.KIND]
     if role == "refused":
-        return flow.metadata[REFUSAL][0] in ABOUT_THE_ANSWER
-    return role not in ANSWERED_HERE and flow.server_conn.timestamp_start is not None
+        return flow.metadata[notes.REFUSAL][0] in ABOUT_THE_ANSWER
+    return not KINDS[role].answered_here and flow.server_conn.timestamp_start is not None
 
 
 def _start_line(request: http.Request) -> str:

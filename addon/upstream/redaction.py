@@ -6,6 +6,7 @@ a command (`proxy/layers/http/__init__.py`, alike in 11.0.2 and 12.3.1).
 
 from collections.abc import Callable
 
+from messages.redacted import real, real_message
 from mitmproxy.connection import Connection
 from mitmproxy.proxy.layers.http import (
     HttpEvent,
@@ -15,7 +16,6 @@ from mitmproxy.proxy.layers.http import (
     ResponseHeaders,
     SendHttp,
 )
-from token_handler.redacted import real, real_message
 
 
 def install() -> Callable[[], None]:

@@ -1,0 +1,1 @@
+"""What a browser holds, and what the API gets for it."""

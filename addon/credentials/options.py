@@ -1,0 +1,176 @@
+"""The options about cookies, and about the header that a token becomes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from settings.option import InvalidOption, Option, Reader, one_of, token
+from tokens.lifetime import LONGEST
+
+from credentials.cookies import CookieAttributes, Forwarded, HeaderFormat
+from credentials.seal import Seal
+
+SECRET_VARIABLE = "COOKIE_AUTH_SECRET"
+_SHORTEST_SECRET = 16
+
+# Headers that frame a message, name its target or carry what the proxy keeps back.
+_UNFIT_HEADERS = frozenset(
+    "connection content-encoding content-length cookie expect host keep-alive origin"
+    " proxy-connection set-cookie te trailer transfer-encoding upgrade".split()
+)
+
+OPTIONS = (
+    Option(
+        "cookie_auth_cookie",
+        str,
+        "auth-token",
+        "Name of the HttpOnly cookie that carries the token.",
+    ),
+    Option(
+        "cookie_auth_header", str, "auth-token", "Request header in which the API reads the token."
+    ),
+    Option(
+        "cookie_auth_header_format", str, "{token}", "Value of that header, e.g. 'Bearer {token}'."
+    ),
+    Option("cookie_auth_samesite", str, "lax", "SameSite of the cookie: lax, strict or none."),
+    Option(
+        "cookie_auth_secure",
+        str,
+        "auto",
+        "Secure of the cookie: always, never, or auto (when the browser's connection is TLS).",
+    ),
+    Option(
+        "cookie_auth_max_age",
+        str,
+        "session",
+        "Lifetime of the cookie: a number of seconds, session (until the browser closes), or token"
+        " (as long as the token: expires_in or expires_at beside it, or the exp of a JWT).",
+    ),
+    Option(
+        "cookie_auth_secret",
+        str,
+        "",
+        "When set, the cookie's value is encrypted and bound to this API. Two secrets, with a blank"
+        " between, serve for a change: the first seals, both open. Better given in the environment"
+        f" variable {SECRET_VARIABLE}.",
+    ),
+    Option(
+        "cookie_auth_clear_on_401",
+        bool,
+        False,
+        "Delete the cookie when the API answers 401 to a request that carried its token.",
+    ),
+    Option(
+        "cookie_auth_forward_cookies",
+        Sequence[str],
+        [],
+        "Names of other cookies that pass between browser and API, e.g. XSRF-TOKEN; * for all.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class CookieSettings:
+    """The auth cookie, and what of the other cookies passes."""
+
+    name: str
+    same_site: str
+    secure: str
+    max_age: int | None
+    max_age_of_token: bool
+    secrets: tuple[str, ...]
+    seal: Seal
+    clear_on_401: bool
+    forwarded: Forwarded
+
+    @classmethod
+    def read(cls, read: Reader, environ: Mapping[str, str]) -> "CookieSettings":
+        """The secret may also come from the environment (SECRET_VARIABLE); the option goes first.
+
+        Raises InvalidOption.
+        """
+        name = read.text("cookie_auth_cookie", token)
+        same_site = read.text("cookie_auth_samesite", one_of("lax", "strict", "none"))
+        secure = read.text("cookie_auth_secure", one_of("auto", "always", "never"))
+        # RFC 6265bis, 4.1.2.7 and 4.1.3: without Secure, browsers reject these cookies.
+        if same_site == "none" or name.lower().startswith(("__secure-", "__host-")):
+            if secure == "never":
+                raise InvalidOption(
+                    "cookie_auth_secure",
+                    secure,
+                    "auto or always, since browsers reject a SameSite=None, __Secure- or __Host-"
+                    " cookie that is not Secure",
+                )
+            secure = "always"
+        max_age = read.text("cookie_auth_max_age", _max_age)
+        given = read.text("cookie_auth_secret", str) or environ.get(SECRET_VARIABLE, "")
+        secrets = tuple(given.split())
+        if any(len(secret) < _SHORTEST_SECRET for secret in secrets):
+            raise InvalidOption(
+                "cookie_auth_secret", "", f"{_SHORTEST_SECRET} characters or more, without a blank"
+            )
+        forwarded = frozenset(read.each("cookie_auth_forward_cookies", token, or_none=True))
+        return cls(
+            name=name,
+            same_site=same_site,
+            secure=secure,
+            max_age=max_age if isinstance(max_age, int) else None,
+            max_age_of_token=max_age == "token",
+            secrets=secrets,
+            seal=Seal.of(secrets),
+            clear_on_401=read.flag("cookie_auth_clear_on_401"),
+            forwarded=Forwarded(forwarded, name),
+        )
+
+    def attributes(self, *, tls: bool) -> CookieAttributes:
+        """The cookie's attributes on a browser connection with or without TLS."""
+        secure = self.secure == "always" or (self.secure == "auto" and tls)
+        return CookieAttributes(self.same_site, secure, self.max_age)
+
+    def refresh_attributes(self, prefix: str, *, tls: bool) -> CookieAttributes:
+        """Those of the cookie with the refresh token.
+
+        It is needed wherever the API is called, so its Path is the prefix (but for `__Host-`
+        cookies, whose Path must be `/`).
+        """
+        at_root = self.name.lower().startswith("__host-")
+        return replace(self.attributes(tls=tls), path="/" if at_root else prefix or "/")
+
+
+@dataclass(frozen=True)
+class HeaderSettings:
+    """The header in which the API reads the token."""
+
+    name: str
+    format: HeaderFormat
+
+    @classmethod
+    def read(cls, read: Reader) -> "HeaderSettings":
+        """Raises InvalidOption."""
+        return cls(
+            read.text("cookie_auth_header", _header),
+            read.text("cookie_auth_header_format", _header_format),
+        )
+
+
+def _header(text: str) -> str:
+    if token(text).lower() in _UNFIT_HEADERS:
+        raise ValueError("a header that is free for a token, such as Authorization")
+    return text
+
+
+def _header_format(text: str) -> HeaderFormat:
+    before, *after = text.split("{token}")
+    if len(after) != 1:
+        raise ValueError("a text that holds {token} once, such as 'Bearer {token}'")
+    header_format = HeaderFormat(before.encode(), after[0].encode())
+    if not text.isascii() or not header_format.accepts(b"token"):
+        raise ValueError("visible ASCII with no blank at either end, such as 'Bearer {token}'")
+    return header_format
+
+
+def _max_age(text: str) -> int | str:
+    if text in ("session", "token"):
+        return text
+    if not (text.isascii() and text.isdecimal() and len(text) <= 8) or not 0 < int(text) <= LONGEST:
+        raise ValueError(f"session, token, or seconds from 1 to {LONGEST} (400 days)")
+    return int(text)

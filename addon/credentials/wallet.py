@@ -1,0 +1,333 @@
+"""What a browser holds for one API, a token and perhaps its refresh token: read and written."""
+
+import contextlib
+import dataclasses
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import NamedTuple
+
+from messages.answers import Refused
+from mitmproxy.connection import Client
+from mitmproxy.proxy.mode_specs import ReverseMode
+from origins.origin import Origin
+from tokens.capture import Captured
+from tokens.lifetime import seconds_left
+
+from credentials.companion import Companion, Notary, is_companion
+from credentials.cookies import (
+    CookieAttributes,
+    Pairs,
+    belongs,
+    cookie_pairs,
+    expire_cookie,
+    forwarded_cookies,
+    set_cookie,
+)
+from credentials.jar import Jar
+from credentials.options import CookieSettings, HeaderSettings
+
+_LONGEST_REMEMBERED = 16 * 1024  # bytes of Cookie fields; a foreign page may send any number
+_MOST_COMPANIONS = 8
+
+
+class Session(NamedTuple):
+    """Which login a request belongs to."""
+
+    id: str
+    """Empty for none."""
+    issued: bool
+    """Whether a companion names it. Else a client without one wrote its cookies by hand, and the
+    id is a digest of them."""
+
+
+NO_SESSION = Session("", issued=False)
+
+
+class Brought(NamedTuple):
+    """What is to be known of a request's cookies to give its browser others."""
+
+    names: tuple[str, ...] = ()
+    """Those of ours."""
+    doubtful: tuple[str, ...] = ()
+    """Those of them that also have a value which this proxy has not issued."""
+    path: str = "/"
+    """The path that the browser asked for."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """What the Cookie fields of a request hold."""
+
+    names: tuple[str, ...]
+    doubtful: tuple[str, ...]
+    has_token: bool
+    """Whether there is an auth cookie with something in it, good or bad."""
+    token: bytes | None
+    problem: tuple[str, str] | None
+    """What `Refused` is to say where the auth cookie does not tell which token is meant."""
+    refresh_token: str | None
+    session: Session
+    forwarded: str
+    """The Cookie field for the API; empty for none."""
+    kept_back: tuple[str, ...]
+    """The names of the others, which do not go to the API."""
+
+
+@dataclass(frozen=True)
+class Wallet:
+    """The cookies of one browser connection and one API."""
+
+    cookie: CookieSettings
+    header: HeaderSettings
+    prefix: str
+    renews: bool
+    """Whether there are refresh tokens."""
+    name: str
+    """The auth cookie's; the others are called after it."""
+    notary: Notary
+    tls: bool
+    """Whether the browser's connection has TLS."""
+
+    @property
+    def api(self) -> str:
+        """The API's origin."""
+        return self.notary.api
+
+    @cached_property
+    def jar(self) -> Jar:
+        return Jar(self.name, self.api, self.cookie.seal)
+
+    @cached_property
+    def refresh_jar(self) -> Jar:
+        return Jar(f"{self.name}-refresh", self.api, self.cookie.seal)
+
+    @property
+    def companion(self) -> str:
+        """The companion's name."""
+        return f"{self.name}-login"
+
+    # Reading
+
+    def read(self, fields: tuple[str, ...], *, trusted: bool, browser: bool) -> Held:
+        """What these Cookie fields hold.
+
+        Of a request that is not `trusted`, no cookie goes to the API. Where a `browser` asks, only
+        what this proxy has issued counts; a client that is none may write its cookies by hand.
+        """
+        # A page sends the same with each request, so they are parsed and opened once.
+        short = sum(map(len, fields)) <= _LONGEST_REMEMBERED
+        return (self._remembered if short else self._read)(fields, trusted, browser)
+
+    @cached_property
+    def _remembered(self) -> Callable[[tuple[str, ...], bool, bool], Held]:
+        return lru_cache(maxsize=64)(self._read)
+
+    def _read(self, fields: tuple[str, ...], trusted: bool, browser: bool) -> Held:
+        cookies = cookie_pairs(fields)
+        ours = [pair for pair in cookies if self.owns(pair[0])]
+        issued, session, problem = self._issued(ours)
+        counting = issued if session.issued or browser else ours
+        if counting and not session.issued:
+            session = Session(hashlib.sha256(repr(counting).encode()).hexdigest(), issued=False)
+        token, refresh_token = None, None
+        try:
+            token = self.jar.read(counting)
+            if token and not self.header.format.accepts(token):
+                problem = (
+                    "bad_request",
+                    f"The cookie {self.name} holds what no HTTP header can carry."
+                    " Delete it and log in again.",
+                )
+        except Refused as refused:
+            problem = refused.code, refused.message
+        with contextlib.suppress(Refused):
+            found = self.refresh_jar.read(counting)
+            refresh_token = found.decode("utf-8", "replace") if found else None
+        forwarded = self.cookie.forwarded
+        others = {
+            name.removesuffix("-login")
+            for name, value in cookies
+            if name.endswith("-login") and is_companion(value)
+        }
+        return Held(
+            names=tuple(sorted({name for name, _ in ours})),
+            doubtful=tuple(sorted(_doubtful(ours, counting))),
+            has_token=any(value for name, value in counting if self.jar.owns(name)),
+            token=token,
+            problem=problem,
+            refresh_token=refresh_token,
+            session=session,
+            forwarded=forwarded_cookies(cookies, forwarded, others) if trusted else "",
+            kept_back=tuple(
+                name
+                for name in dict(cookies)
+                if not forwarded.is_own(name)
+                and not (
+                    trusted
+                    and name in forwarded
+                    and not any(belongs(name, other) for other in others)
+                )
+            ),
+        )
+
+    def _issued(self, ours: Pairs) -> tuple[Pairs, Session, tuple[str, str] | None]:
+        """The cookies that belong to a login of this proxy, and that login."""
+        values = dict.fromkeys(value for name, value in ours if name == self.companion)
+        found: dict[str, Pairs] = {}
+        for value in list(values)[:_MOST_COMPANIONS]:
+            if not (companion := Companion.read(value)):
+                continue
+            marked = [pair for pair in ours if self.notary.issued(companion, *pair)]
+            if marked:
+                found.setdefault(companion.login, []).extend([(self.companion, value), *marked])
+        if len(found) > 1:
+            text = "The request carries the cookies of two logins. Delete this site's cookies in"
+            return [], NO_SESSION, ("bad_request", f"{text} the browser and log in again.")
+        for login, cookies in found.items():
+            return cookies, Session(login, issued=True), None
+        return [], NO_SESSION, None
+
+    def owns(self, name: str) -> bool:
+        """Whether a cookie of this name is the token, its companion or its refresh token."""
+        return self.jar.owns(name) or self.refresh_jar.owns(name) or name == self.companion
+
+    # Writing
+
+    def issue(self, captured: Captured, brought: Brought, login: str | None = None) -> list[str]:
+        """The Set-Cookie values that give a captured token to the browser, and that take away what
+        it has brought of earlier ones.
+
+        `login` is the one that the token renews; None for a new one. Raises Refused for a token
+        that could not come back as it is, or that is over.
+        """
+        attributes = companion_attributes = self.cookie.attributes(tls=self.tls)
+        if not self.header.format.accepts(captured.token.encode("utf-8", "replace")):
+            raise _unusable("holds characters that no HTTP header can carry")
+        if self.cookie.max_age_of_token:
+            left = seconds_left(captured.beside, captured.token, time.time())
+            if left is not None and left <= 0:
+                raise _unusable("is over already; are the clocks of API and proxy right?")
+            attributes = dataclasses.replace(attributes, max_age=left)
+            if captured.refresh_token is None:
+                companion_attributes = attributes
+        tokens = _kept(self.jar, captured.token)
+        refresh_tokens: dict[str, str] = {}
+        if captured.refresh_token is not None:
+            refresh_tokens = _kept(self.refresh_jar, captured.refresh_token)
+        marked = {**tokens, **refresh_tokens}
+        companion = self.notary.companion(login or self.notary.new_login(), marked)
+        kept = {**marked, self.companion: companion}
+        return [
+            *(set_cookie(name, value, attributes) for name, value in tokens.items()),
+            *(set_cookie(*one, self._refresh_attributes) for one in refresh_tokens.items()),
+            set_cookie(self.companion, companion, companion_attributes),
+            *self._gone(brought, kept),
+        ]
+
+    def expire(self, brought: Brought) -> list[str]:
+        """The Set-Cookie values that delete the auth cookie, and all that the browser holds."""
+        always = [self.name, self.refresh_jar.name] if self.renews else [self.name]
+        names = dict.fromkeys([*always, *brought.names])
+        return self._gone(brought._replace(names=tuple(names)), {})
+
+    def _gone(self, brought: Brought, kept: dict[str, str]) -> list[str]:
+        """Delete what was brought and is not kept; where it is doubtful, wherever it may stand."""
+        expired = []
+        for name in brought.names:
+            attributes = self._attributes_of(name)
+            paths = [] if name in kept else [attributes.path]
+            if name in brought.doubtful:
+                paths += [p for p in self._paths(brought.path) if p != attributes.path]
+            expired += [
+                expire_cookie(name, dataclasses.replace(attributes, path=path)) for path in paths
+            ]
+        return expired
+
+    def _paths(self, path: str) -> list[str]:
+        """Each Path that a cookie can have which comes with a request for this one (RFC 6265bis,
+        5.1.4), the prefix included.
+        """
+        segments = [segment for segment in path.partition("?")[0].split("/") if segment][:8]
+        paths = ["/".join(["", *segments[: end + 1]]) for end in range(len(segments))]
+        written = [p for p in paths if p.isascii() and p.isprintable() and ";" not in p]
+        return ["/", *(form for p in written for form in (p, p + "/"))]
+
+    def _attributes_of(self, name: str) -> CookieAttributes:
+        return (
+            self._refresh_attributes
+            if self.refresh_jar.owns(name)
+            else self.cookie.attributes(tls=self.tls)
+        )
+
+    @property
+    def _refresh_attributes(self) -> CookieAttributes:
+        return self.cookie.refresh_attributes(self.prefix, tls=self.tls)
+
+
+class Wallets:
+    """One for each kind of browser connection and each API, as long as the settings hold.
+
+    With `several` APIs, cookies are named after the port of ours that they are reached by.
+    """
+
+    def __init__(
+        self,
+        cookie: CookieSettings,
+        header: HeaderSettings,
+        prefix: str,
+        keys: tuple[bytes, ...],
+        *,
+        renews: bool,
+        several: bool,
+    ) -> None:
+        self._cookie = cookie
+        self._header = header
+        self._prefix = prefix
+        self._keys = keys
+        self._renews = renews
+        self._several = several
+        self._wallets: dict[object, Wallet] = {}
+
+    def of(self, client: Client) -> Wallet:
+        """The wallet for a browser's connection, which came in through a reverse mode."""
+        mode, port = client.proxy_mode, client.sockname and client.sockname[1]
+        key = mode.full_spec, port, client.tls
+        if key not in self._wallets:
+            assert isinstance(mode, ReverseMode)
+            name = self._cookie.name
+            self._wallets[key] = Wallet(
+                self._cookie,
+                self._header,
+                self._prefix,
+                self._renews,
+                name=f"{name}-{port}" if self._several and port else name,
+                notary=Notary(self._keys, str(Origin.served_by(mode))),
+                tls=client.tls,
+            )
+        return self._wallets[key]
+
+
+def _doubtful(ours: Pairs, counting: Pairs) -> set[str]:
+    """The names that came with a value which does not count, or with several."""
+    times = Counter(name for name, value in dict.fromkeys(ours) if value)
+    return {
+        name for name, value in ours if value and (times[name] > 1 or (name, value) not in counting)
+    }
+
+
+def _kept(jar: Jar, token: str) -> dict[str, str]:
+    try:
+        return jar.cookies(token)
+    except UnicodeEncodeError:
+        problem = "is not Unicode text"
+    except ValueError as error:
+        problem = str(error)
+    raise _unusable(problem)
+
+
+def _unusable(how: str) -> Refused:
+    return Refused("login_unreadable", f"The token in the API's answer to this login {how}.")

@@ -1,0 +1,1 @@
+"""The kinds of exchange, from the request's head to the answer."""

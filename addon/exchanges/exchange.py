@@ -1,0 +1,194 @@
+"""What every kind of exchange shares."""
+
+import weakref
+from typing import ClassVar, NamedTuple
+
+from credentials.cookies import belongs
+from credentials.wallet import NO_SESSION, Brought, Session, Wallet
+from messages import answers
+from messages.answers import Refused
+from messages.text import printable
+from mitmproxy import http
+from origins import cors
+from origins.origin import Origin
+from origins.rules import Verdict
+from tokens.capture import Captured
+
+from exchanges import notes
+from exchanges.proxy import Proxy
+from exchanges.received import browser_path
+from exchanges.settings import Settings
+
+
+class Asked(NamedTuple):
+    """What the router knows of a request when it chooses the kind."""
+
+    method: str
+    path: str
+    """The API path with the base path, normalised; as it came where it is the front end's."""
+    own: Origin
+    """The proxy's origin, as the browser addressed it."""
+    verdict: Verdict
+    is_browser: bool
+    cors: str | None
+    """The allowed origin that asks, if one does."""
+    site: str | None
+    """Sec-Fetch-Site."""
+    upgrades: bool
+    is_preflight: bool
+    is_speculative: bool
+
+
+class Exchange:
+    """One request and its answer.
+
+    The methods are called in the order in which they stand here, and what one of them raises
+    makes the exchange a refusal (see `refusal.Refusal`). An exchange that a reload of the script
+    has forgotten is made anew from the flow and its metadata.
+    """
+
+    kind: ClassVar[str]
+    answered_here: ClassVar[bool] = False
+    """Whether the request goes to no upstream, so that nothing of it needs to be held."""
+    bounded_request: ClassVar[bool] = False
+    bounded_answer: ClassVar[bool] = False
+    """Whether a body is held back, and refused when it is too long for that."""
+
+    def __init__(self, flow: http.HTTPFlow, proxy: Proxy) -> None:
+        self._flow = weakref.ref(flow)  # it is the key under which the exchange is found
+        self.proxy = proxy
+        flow.metadata[notes.KIND] = self.kind
+        proxy.exchanges[flow] = self
+        self.began = proxy.logins.moment()
+        # What follows is secret, and therefore in memory only.
+        self.session: Session = NO_SESSION
+        self.token: str | None = None
+        """The one that the request carries to the API."""
+        self.refresh_token: str | None = None
+        """That of the browser."""
+        self.new_cookies: list[str] = []
+        """Set-Cookie values for whatever answer the browser will get."""
+        self.renewed: int | None = None
+        """When the tokens in `new_cookies` came, if they renew others (see `Logins`)."""
+
+    # What the hooks call
+
+    @classmethod
+    def takes(cls, asked: "Asked", settings: Settings) -> bool:
+        """Whether a request is of this kind; asked for in the router's order."""
+        return False
+
+    def begin(self, asked: "Asked") -> None:
+        """Decide, from the request's head, what goes upstream. Raises Refused."""
+
+    async def request_head(self) -> None:
+        """The last moment before the head of a request that streams is sent."""
+
+    async def request(self) -> None:
+        """The request's body is here (unless it streams)."""
+
+    def answer_head(self) -> None:
+        """The last moment before the head of an answer that streams is sent."""
+
+    async def answer(self) -> None:
+        """The answer's body is here, or has gone by."""
+
+    def message(self) -> None:
+        """A WebSocket message is here; it is the last of `flow.websocket.messages`."""
+
+    def failed(self, reason: str) -> http.Response | None:
+        """What the browser gets when the upstream does not answer; None for mitmproxy's own way.
+
+        Raises Refused.
+        """
+        raise Refused("upstream_unreachable", f"No answer from {self.upstream}: {reason}.")
+
+    # What the kinds use
+
+    @property
+    def flow(self) -> http.HTTPFlow:
+        flow = self._flow()
+        assert flow
+        return flow
+
+    def remember(self) -> None:
+        """Take from the flow what it says of a state that was lost."""
+
+    def turned_into(self, kind: "type[Exchange]") -> "Exchange":
+        """The exchange that goes on in the place of this one."""
+        other = kind(self.flow, self.proxy)
+        vars(other).update(vars(self))
+        return other
+
+    @property
+    def settings(self) -> Settings:
+        return self.proxy.settings
+
+    @property
+    def wallet(self) -> Wallet:
+        """The cookies for the flow's API and browser."""
+        return self.proxy.configured.wallets.of(self.flow.client_conn)
+
+    @property
+    def upstream(self) -> str:
+        return f"{self.flow.request.scheme}://{self.flow.request.host_header}"
+
+    @property
+    def brought(self) -> Brought:
+        """The cookies that the browser has, which a new login replaces."""
+        metadata = self.flow.metadata
+        return Brought(
+            tuple(metadata.get(notes.COOKIES, ())),
+            tuple(metadata.get(notes.DOUBTFUL, ())),
+            browser_path(self.flow),
+        )
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its login has ended, so that it must not set cookies any more."""
+        return self.proxy.logins.is_over(self.session, self.began)
+
+    def issued(self, captured: Captured, *, renews: bool) -> list[str]:
+        """The Set-Cookie values that give the browser a captured token."""
+        login = self.session.id if renews and self.session.issued else None
+        return self.wallet.issue(captured, self.brought, login)
+
+    def expired(self) -> list[str]:
+        """The Set-Cookie values that delete what the browser has of our cookies."""
+        return self.wallet.expire(self.brought)
+
+    def add_new_cookies(self, response: http.Response) -> None:
+        """Put the Set-Cookie values that wait for the flow's answer into this one, once."""
+        cookies, self.new_cookies = self.new_cookies, []
+        logins = self.proxy.logins
+        stale = self.renewed is not None and not logins.is_latest(self.session, self.renewed)
+        if cookies and not self.is_over and not stale:
+            add_cookies(response, cookies, self.settings)
+
+    def answer_cors(self, response: http.Response) -> None:
+        varies = bool(self.settings.origins.allowed)
+        cors.answer_cors(response, self.flow.metadata.get(notes.CORS), varies=varies)
+
+
+def add_cookies(response: http.Response, cookies: list[str], settings: Settings) -> None:
+    """Give the browser these cookies; recorded without ours' values if flows are redacted."""
+    for field in cookies:
+        name, _, value = field.partition(";")[0].partition("=")
+        secret = [value.encode()] if belongs(name, settings.cookie.name) else []
+        response.headers.add("Set-Cookie", settings.recorded(field.encode(), *secret))
+    if cookies:
+        response.headers["Cache-Control"] = "no-store"
+
+
+def printable_path(request: http.Request) -> str:
+    """The request's path for the log: without the query, which may hold secrets."""
+    return printable(request.path.partition("?")[0])
+
+
+def refusal_answer(exchange: Exchange, code: str, message: str) -> http.Response:
+    """The JSON answer to a refused request, readable for the page of an allowed origin."""
+    flow = exchange.flow
+    response = answers.refusal(flow.request.method, code, message)
+    origin = flow.metadata.get(notes.CORS)
+    cors.answer_cors(response, origin, varies=origin is not None)
+    return response

@@ -1,0 +1,78 @@
+"""A request for the front end: it goes to the developer's own dev server as it came."""
+
+from credentials import carriers
+from credentials.cookies import belongs, cookie_pairs
+from messages import answers, streaming
+from messages.headers import IndexedHeaders
+from messages.redacted import real
+from mitmproxy import http
+from origins import framing, references
+from origins.rules import SAFE_METHODS
+
+from exchanges import leaks
+from exchanges.exchange import Asked, Exchange
+
+
+class FrontEnd(Exchange):
+    """What is outside the API's prefix. Cookies pass, since server-side rendering needs them."""
+
+    kind = "frontend"
+
+    def begin(self, asked: Asked) -> None:
+        request, name = self.flow.request, self.settings.cookie.name
+        frontend = self.settings.paths.frontend
+        assert frontend
+        request.scheme = frontend.scheme
+        request.data.host = frontend.host.strip("[]")
+        request.data.port = frontend.port
+        acts = asked.method not in SAFE_METHODS or asked.upgrades
+        if acts and not asked.verdict.trusted:
+            # The front end's own server code would act with them for a foreign page.
+            carriers.keep_cookies_back(request.headers, lambda cookie: belongs(cookie, name))
+        else:  # with `__Host-` names, whose Path is `/`, the browser sends it here as well
+            refresh = self.wallet.refresh_jar
+            carriers.keep_cookies_back(request.headers, refresh.owns)
+        if self.settings.redact:
+            carriers.record_without(request.headers, name, self.settings.recorded)
+
+    async def request_head(self) -> None:
+        if streaming.request_streams(self.flow.request):
+            self.flow.request.stream = streaming.Recorder()
+
+    async def request(self) -> None:
+        streaming.finish_request(self.flow.request)
+
+    def answer_head(self) -> None:
+        response = self.flow.response
+        assert response
+        headers = response.headers = IndexedHeaders.of(response.headers)
+        if not references.REFERENCES.isdisjoint(headers.names):
+            frontend = self.settings.paths.frontend
+            assert frontend
+            references.rewrite_references(headers, frontend, "", "")
+        framing.forbid_framing(headers, self.settings.origins.allowed)
+        if streaming.response_streams(response):
+            response.stream = streaming.Recorder()
+
+    async def answer(self) -> None:
+        response = self.flow.response
+        assert response
+        streaming.record(response)
+        if self.settings.redact:
+            leaks.record_without(response, self._secrets())
+        if not self.flow.request.is_http2:
+            response.trailers = None
+
+    def failed(self, reason: str) -> http.Response | None:
+        if answers.is_navigation(self.flow.request.headers):
+            return answers.frontend_down(self.upstream, reason)
+        return super().failed(reason)
+
+    def _secrets(self) -> list[str]:
+        """The values of our cookies, which the front end may repeat."""
+        name = self.settings.cookie.name
+        fields = [
+            real(value).decode("utf-8", "surrogateescape")
+            for value in IndexedHeaders.of(self.flow.request.headers).raw("cookie")
+        ]
+        return [value for cookie, value in cookie_pairs(fields) if belongs(cookie, name)]

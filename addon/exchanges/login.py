@@ -1,0 +1,125 @@
+"""A login: the API's answer carries the token, and the browser gets it as a cookie."""
+
+import contextlib
+import dataclasses
+import json
+import time
+
+from credentials import carriers
+from credentials.forwarded import hide_secrets
+from credentials.wallet import NO_SESSION
+from messages.answers import Refused
+from messages.headers import IndexedHeaders
+from mitmproxy import http
+from origins.rules import SAFE_METHODS
+from tokens import capture, graphql
+from tokens.lifetime import size_and_expiry
+from upstream.gaps import TOO_LONG
+
+from exchanges import notes
+from exchanges.api import Api
+from exchanges.exchange import Asked, printable_path
+from exchanges.settings import Settings
+
+
+class Login(Api):
+    """A request to one of the paths in `cookie_auth_login`."""
+
+    kind = "login"
+    bounded_answer = True
+
+    @classmethod
+    def takes(cls, asked: Asked, settings: Settings) -> bool:
+        return asked.path in settings.paths.logins
+
+    # The request
+
+    def begin(self, asked: Asked) -> None:
+        # Its answer sets the cookie: a foreign page could log its visitor in as another.
+        if not asked.verdict.trusted and asked.method in SAFE_METHODS - {"HEAD", "OPTIONS"}:
+            raise Refused.cross_origin()
+        self.read_cookies(asked)
+        headers = self.flow.request.headers
+        # Several real servers refuse a login that comes with an old token, so none is sent. The
+        # page's own credentials pass, e.g. `Authorization: Basic`.
+        self.own_header = self.flow.request.headers.get(self.settings.header.name)
+        # GraphQL operations other than the login need the token; `request` knows the body.
+        may_be_graphql = "json" in headers.get("content-type", "").lower()
+        inject = asked.verdict.trusted and may_be_graphql
+        # A bad cookie must not keep its user from logging in; the headers are clean all the same.
+        with contextlib.suppress(Refused):
+            self.note_token(self.translate(inject=inject, own_passes=True))
+        if self.settings.paths.refresh and self.token is not None:
+            self.refresh_token = self.held.refresh_token
+
+    async def request_head(self) -> None:
+        self.flow.request.stream = False
+
+    async def request(self) -> None:
+        """Take the token out again unless this is another operation on a GraphQL endpoint."""
+        if self.flow.metadata.get(notes.INJECTED):
+            body = self.flow.request.raw_content or b""
+            if graphql.is_other_operation(body, self.settings.token.graphql_login_keys):
+                await self.turned_into(Api).request()
+                return
+            self._take_token_out()
+        await super().request()
+
+    def _take_token_out(self) -> None:
+        headers, settings = self.flow.request.headers, self.settings
+        carriers.remove_header(headers, settings.header.name)
+        if self.own_header is not None:
+            own = self.own_header.encode("utf-8", "surrogateescape")
+            headers[settings.header.name] = settings.recorded(own, own)
+        self.note_token(None)
+
+    # The answer
+
+    def answer_head(self) -> None:
+        response = self.flow.response
+        assert response
+        self.translate_answer_head(response)
+        response.stream = False
+
+    def take_token_headers(self, headers: IndexedHeaders) -> None:
+        """Nothing: they are captured with all that the answer holds."""
+
+    async def answer(self) -> None:
+        response = self.flow.response
+        assert response
+        response.trailers = None
+        token = self.settings.token
+        captured = capture.read_answer(
+            self.flow.request.method,
+            response,
+            token.sources,
+            redact=token.redact_login,
+            refresh=token.refresh_pointer,
+        )
+        if captured is None:  # a second factor, a GraphQL error, a wrong password
+            self.leak_alarm.check_failed_login(response)
+        elif self.proxy.logins.was_superseded(self.session, self.began):
+            # A logout, or a login that was asked for later, has come first and holds.
+            body = json.dumps({"loggedIn": False}).encode() if captured.body else b""
+            capture.replace_body(response, dataclasses.replace(captured, body=body))
+        else:
+            self._capture(response, captured)
+        self.finish_answer(response)
+
+    def _capture(self, response: http.Response, captured: capture.Captured) -> None:
+        cookies = self.issued(captured, renews=False)
+        secrets = [secret for secret in (captured.token, captured.refresh_token) if secret]
+        hide_secrets(response.headers, secrets)
+        capture.replace_body(response, captured)
+        self.new_cookies = cookies  # only now: on a failure above, none is set
+        self.proxy.logins.end(self.session, self.began)
+        self.proxy.renewals.forget(self.session.id)
+        self.session = NO_SESSION  # that of the earlier login, which is over
+        self.flow.metadata[notes.CAPTURED] = size_and_expiry(captured.token)
+        method, path = self.flow.request.method, printable_path(self.flow.request)
+        self.proxy.last_login = f"{time.strftime('%H:%M:%S')} {method} {path}"
+
+    def failed(self, reason: str) -> http.Response | None:
+        if reason == TOO_LONG:
+            raise Refused("login_unreadable", f"The API's answer to this login: {reason}.")
+        return super().failed(reason)

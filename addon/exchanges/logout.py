@@ -1,0 +1,104 @@
+"""A logout: answered here, by deleting the cookies; the API is told of it if that is wanted."""
+
+import contextlib
+
+from messages import answers
+from messages.answers import Refused
+from mitmproxy import http
+
+from exchanges import notes
+from exchanges.api import Api
+from exchanges.exchange import Asked, add_cookies
+from exchanges.settings import Settings
+
+
+class Logout(Api):
+    """A request to the logout path. It succeeds also while the API is down, and without cookies."""
+
+    kind = "logout"
+    answered_here = True
+    bounded_request = True
+
+    @classmethod
+    def takes(cls, asked: Asked, settings: Settings) -> bool:
+        return asked.path == settings.paths.logout
+
+    def begin(self, asked: Asked) -> None:
+        if not asked.verdict.trusted:
+            raise Refused.cross_origin()
+        self.read_cookies(asked)
+        self.proxy.logins.end(self.session, self.began)
+        self.proxy.renewals.forget(self.session.id)
+        if self.settings.paths.logout_upstream:
+            self._tell_the_api()
+
+    def _tell_the_api(self) -> None:
+        """Go on as a sign-out, if there is a token to tell the API of."""
+        request = self.flow.request
+        with contextlib.suppress(Refused):
+            if token := self.translate(inject=True):
+                told = self.turned_into(SignOut)
+                assert isinstance(told, SignOut)
+                told.note_token(token)
+                self.flow.metadata[notes.ASKED_BY] = request.method
+                request.method, request.path = self.settings.paths.logout_upstream or ("", "")
+
+    async def request_head(self) -> None:
+        """Nothing goes on."""
+
+    async def request(self) -> None:
+        self.flow.response = self.logged_out(None)
+
+    def answer_head(self) -> None:
+        """Ours."""
+
+    async def answer(self) -> None:
+        """Ours."""
+
+    def failed(self, reason: str) -> http.Response:
+        return self.logged_out(None)
+
+    def logged_out(self, upstream: str | None) -> http.Response:
+        """The answer; `upstream` says what became of the logout at the API, if it was told."""
+        flow = self.flow
+        response = answers.logged_out(
+            flow.metadata.get(notes.ASKED_BY, flow.request.method),
+            flow.request.headers,
+            self.settings.paths.logout_redirect,
+            upstream,
+        )
+        add_cookies(response, self.expired(), self.settings)
+        self.answer_cors(response)
+        return response
+
+
+class SignOut(Logout):
+    """A logout of which the API is told, with the token. What it answers changes nothing."""
+
+    kind = "sign-out"
+    answered_here = False
+    bounded_answer = True
+
+    @classmethod
+    def takes(cls, asked: Asked, settings: Settings) -> bool:
+        return False  # a logout becomes one
+
+    async def request(self) -> None:
+        request = self.flow.request
+        # No body, so nothing that describes one: some servers refuse an empty JSON document.
+        for name in ("transfer-encoding", "content-type", "content-encoding", "content-language"):
+            request.headers.pop(name, None)
+        request.content = b""
+        request.trailers = None
+
+    def answer_head(self) -> None:
+        assert self.flow.response
+        self.flow.response.stream = False
+
+    async def answer(self) -> None:
+        assert self.flow.response
+        done = 200 <= self.flow.response.status_code <= 299
+        self.flow.response = self.logged_out("done" if done else "failed")
+
+    def failed(self, reason: str) -> http.Response:
+        return self.logged_out("failed")

@@ -1,0 +1,76 @@
+"""What all exchanges share."""
+
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from credentials.logins import Logins
+from credentials.wallet import Wallets
+from messages.answers import Refused
+from mitmproxy import http, options
+from tokens.lifetime import Births
+from upstream.loopback import Loopback
+from upstream.own_requests import Renewals
+
+from exchanges.settings import Settings
+
+if TYPE_CHECKING:
+    from exchanges.exchange import Exchange
+    from exchanges.renewal import Renewed
+
+logger = logging.getLogger(__name__)
+
+_MOST_TOLD = 1000
+
+
+class Once:
+    """Tells each thing once, up to a bound."""
+
+    def __init__(self) -> None:
+        self._told: set[object] = set()
+
+    def warn(self, about: object, message: str, *values: object) -> None:
+        """Log a warning unless one was logged about the same."""
+        if about not in self._told and len(self._told) < _MOST_TOLD:
+            self._told.add(about)
+            logger.warning(message, *values)
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What follows from the options; all of it is made anew when one changes."""
+
+    settings: Settings
+    wallets: Wallets
+
+
+@dataclass
+class Proxy:
+    """One running addon."""
+
+    mitm_options: options.Options
+    configuration: Configuration | None = None
+    """None while the options are wrong: everything is refused then."""
+    loopback: Loopback = field(default_factory=Loopback)
+    logins: Logins = field(default_factory=Logins)
+    renewals: "Renewals[Renewed | Refused | None]" = field(default_factory=Renewals)
+    births: Births = field(default_factory=Births)
+    once: Once = field(default_factory=Once)
+    exchanges: "WeakKeyDictionary[http.HTTPFlow, Exchange]" = field(
+        default_factory=WeakKeyDictionary
+    )
+    """Those under way; each flow has one."""
+    last_login: str = ""
+
+    @property
+    def settings(self) -> Settings:
+        return self.configured.settings
+
+    @property
+    def configured(self) -> Configuration:
+        if self.configuration is None:
+            raise Refused(
+                "addon_not_loaded", "cookie-auth's options are wrong; see mitmproxy's log."
+            )
+        return self.configuration

@@ -1,0 +1,99 @@
+"""The request as the browser sent it, kept in the flow's metadata: what was changed, no secrets."""
+
+from typing import Any, NamedTuple
+
+from credentials.cookies import cookie_pairs
+from messages.headers import spelling
+from mitmproxy import http
+
+from exchanges.notes import INJECTED, RECEIVED
+
+_SECRET = ("authorization", "proxy-authorization")
+
+
+class Head(NamedTuple):
+    """A request but for its body, at one moment."""
+
+    fields: tuple[tuple[bytes, bytes], ...]
+    method: bytes
+    path: bytes
+    authority: bytes
+    http_version: bytes
+    scheme: bytes
+    host: str
+    port: int
+
+    @property
+    def size(self) -> int:
+        """Bytes, more or less."""
+        return len(self.path) + sum(len(name) + len(value) for name, value in self.fields)
+
+    @classmethod
+    def of(cls, request: http.Request) -> "Head":
+        data = request.data
+        return cls(
+            data.headers.fields,
+            data.method,
+            data.path,
+            data.authority,
+            data.http_version,
+            data.scheme,
+            data.host,
+            data.port,
+        )
+
+
+def differences(before: Head, request: http.Request, header: str) -> dict[str, Any]:
+    """What of the browser's request is no more in the one for the API, for `restored`.
+
+    `header` is the one that carries the token. Its values and those of cookies are left out: only
+    their length is told, since metadata is saved with the flow.
+    """
+    kept = set(request.headers.fields)
+    return {
+        "method": _native(before.method),
+        "target": _native(before.path),
+        "authority": _native(before.authority),
+        "gone": [_shown(*field, header) for field in before.fields if field not in kept],
+    }
+
+
+def restored(flow: http.HTTPFlow, header: str) -> http.Request | None:
+    """The flow's request as the browser sent it, with lengths where the secrets were.
+
+    `header` is the one that carries the token. None for a flow that the addon has not decided on.
+    """
+    difference = flow.metadata.get(RECEIVED)
+    if not difference:
+        return None
+    added = header if flow.metadata.get(INJECTED) else ""
+    received: http.Request = flow.request.copy()
+    received.method = difference["method"]
+    received.path = difference["target"]
+    received.authority = difference["authority"]
+    for name in (added, *(name for name, _ in difference["gone"])):
+        received.headers.pop(name, None)
+    for name, value in difference["gone"]:
+        received.headers.add(name, value)
+    return received
+
+
+def browser_path(flow: http.HTTPFlow) -> str:
+    """The target that the browser asked for."""
+    difference = flow.metadata.get(RECEIVED)
+    return difference["target"] if difference else flow.request.path
+
+
+def _native(text: bytes) -> str:
+    return text.decode("utf-8", "surrogateescape")
+
+
+def _shown(name: bytes, value: bytes, header: str) -> tuple[str, str]:
+    text = value.decode("utf-8", "replace")
+    shown_name = name.decode("utf-8", "replace")
+    spelled = spelling(shown_name)
+    if spelled == "cookie":
+        text = "; ".join([f"{name}=({len(value)} bytes)" for name, value in cookie_pairs([text])])
+    elif spelled in (spelling(header), *_SECRET):
+        text = f"({len(value)} bytes)"
+    return shown_name, text

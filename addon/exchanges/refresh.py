@@ -1,0 +1,51 @@
+"""A page asks for a fresh token itself: answered here, once the API has given one."""
+
+from messages.answers import Refused
+from mitmproxy import http
+from tokens import capture
+from tokens.capture import Captured
+
+from exchanges import renewal
+from exchanges.api import Api
+from exchanges.exchange import Asked
+from exchanges.settings import Settings
+
+
+class Refresh(Api):
+    """A request to the refresh path. The API is asked by a request of the proxy's own."""
+
+    kind = "refresh"
+    answered_here = True
+    bounded_request = True
+
+    @classmethod
+    def takes(cls, asked: Asked, settings: Settings) -> bool:
+        return asked.path == settings.paths.refresh_normalised
+
+    def begin(self, asked: Asked) -> None:
+        if not asked.verdict.trusted:
+            raise Refused.cross_origin()
+        self.read_cookies(asked)
+        self.refresh_token = self.held.refresh_token
+        self.token = self.held.token.decode("utf-8", "replace") if self.held.token else None
+
+    async def request_head(self) -> None:
+        """Nothing goes on."""
+
+    async def request(self) -> None:
+        if not self.refresh_token:
+            raise Refused("bad_cookie", "There is no refresh token. Log in again.")
+        renewed = await renewal.renew(self)
+        if not isinstance(renewed, Captured):
+            raise renewed or Refused("upstream_unreachable", "The API did not renew the token.")
+        response = http.Response.make(200)
+        capture.replace_body(response, renewed)
+        self.add_new_cookies(response)
+        self.answer_cors(response)
+        self.flow.response = response
+
+    def answer_head(self) -> None:
+        """Ours."""
+
+    async def answer(self) -> None:
+        """Ours."""

@@ -1,0 +1,74 @@
+"""A refusal: the answer is ours, whatever the exchange was to become."""
+
+import logging
+import traceback
+
+from messages.answers import Refused
+from messages.text import printable
+from mitmproxy import http
+
+from exchanges import notes
+from exchanges.exchange import Exchange, printable_path, refusal_answer
+from exchanges.proxy import Proxy
+
+logger = logging.getLogger(__name__)
+
+
+class Refusal(Exchange):
+    """What an exchange becomes when something is wrong with it, or when our own code fails."""
+
+    kind = "refused"
+    answered_here = True
+    bounded_request = True
+
+    @classmethod
+    def of(cls, flow: http.HTTPFlow, proxy: Proxy, error: Exception) -> "Refusal":
+        """Note why, and log it: one line, with no value from the traffic."""
+        if isinstance(error, Refused):
+            refused, cause = error, ""
+        else:
+            # The exception's own text may quote a token, so only its type and place are told.
+            refused = Refused("internal", "cookie-auth failed; mitmproxy's log says where.")
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            cause = f" ({type(error).__name__} in {last.filename}, line {last.lineno})"
+        before = proxy.exchanges.get(flow)
+        refusal = cls(flow, proxy)
+        if before:  # whose new cookies ride on this answer, too
+            vars(refusal).update(vars(before))
+        flow.metadata[notes.REFUSAL] = [refused.code, refused.message]
+        logger.warning(
+            "%s %s refused: %s%s",
+            *(printable(flow.request.method), printable_path(flow.request), refused, cause),
+        )
+        return refusal
+
+    async def request_head(self) -> None:
+        """Make sure that nothing of the request goes on."""
+        request = self.flow.request
+        request.stream = False  # mitmproxy cannot answer a request that streams; see `request`
+        request.headers.pop("cookie", None)
+
+    async def request(self) -> None:
+        self._answer()
+
+    def answer_head(self) -> None:
+        if self.flow.response:
+            self.flow.response.stream = False
+
+    async def answer(self) -> None:
+        self._answer()
+
+    def failed(self, reason: str) -> http.Response:
+        self._answer()
+        assert self.flow.response
+        return self.flow.response
+
+    def _answer(self) -> None:
+        flow = self.flow
+        flow.response = http.Response.make(500)  # stays only if there is an error in ours, too
+        code, message = flow.metadata[notes.REFUSAL]
+        response = refusal_answer(self, code, message)
+        if code == "bad_cookie":
+            self.new_cookies = self.new_cookies or self.expired()
+        self.add_new_cookies(response)
+        flow.response = response

@@ -1,0 +1,182 @@
+"""Requests of the proxy's own: for a fresh token, and once more with it."""
+
+import dataclasses
+import time
+from typing import NamedTuple
+
+from messages.answers import Refused
+from messages.redacted import Redacted
+from mitmproxy import http
+from tokens import capture
+from tokens.capture import Captured, TokenHeader
+from tokens.lifetime import seconds_left, size_and_expiry
+from upstream import own_requests
+
+from exchanges import notes
+from exchanges.exchange import Exchange
+
+# The API's word that the refresh token is no good (RFC 6749, 5.2, and what servers say beside it).
+_NO_GOOD = (400, 401, 403)
+
+
+class Renewed(NamedTuple):
+    """What the API gave for a refresh token."""
+
+    captured: Captured
+    moment: int
+    """When, as `Logins` counts."""
+    ends: float | None
+    """When the token is over, in seconds since 1970, if that is known."""
+
+
+async def renew(exchange: Exchange) -> Captured | Refused | None:
+    """The fresh token, or the API's refusal; None when it gave neither, or the login has ended.
+
+    What comes of it for the browser's cookies is put by, for whatever answer goes there.
+    """
+    refresh_token, exchange.refresh_token = exchange.refresh_token, None
+    if not refresh_token or exchange.is_over:
+        return None
+    given = refresh_token  # for the type checker
+
+    async def ask() -> Renewed | Refused | None:
+        return await _ask(exchange, given)
+
+    renewed = await exchange.proxy.renewals.run(
+        exchange.wallet.api,
+        exchange.session.id,
+        refresh_token,
+        exchange.token,
+        ask,
+        serves=_still_serves,
+    )
+    if exchange.is_over:  # a logout, or another login, came in between
+        return None
+    if isinstance(renewed, Refused):
+        exchange.new_cookies = exchange.expired()
+        return renewed
+    if renewed is None:
+        return None
+    # An API that gave no new refresh token goes on taking the old one.
+    captured = dataclasses.replace(
+        renewed.captured, refresh_token=renewed.captured.refresh_token or refresh_token
+    )
+    exchange.new_cookies = exchange.issued(captured, renews=True)
+    exchange.renewed = renewed.moment
+    exchange.flow.metadata[notes.RENEWED] = size_and_expiry(captured.token)
+    return captured
+
+
+async def retry(exchange: Exchange) -> http.Response | None:
+    """The API's answer to the same request, sent once more; None when there is none."""
+    own = _own_flow(exchange)
+    Retry(own, exchange.proxy)
+    return await own_requests.send(own, exchange.proxy.mitm_options)
+
+
+class OwnRequest(Exchange):
+    """It has no browser: nothing is translated in it."""
+
+    async def request_head(self) -> None:
+        """It was made as the API wants it."""
+
+    def failed(self, reason: str) -> http.Response | None:
+        return None
+
+
+class Retry(OwnRequest):
+    """A browser's request, sent once more with a fresh token."""
+
+    kind = "retry"
+
+
+class Renewal(OwnRequest):
+    """A request for a fresh token."""
+
+    kind = "renewal"
+    redacted_body: bytes | None = None
+    """The body as it is recorded, with the real one behind it; None if flows are not redacted."""
+
+    def fill(self, refresh_token: str) -> None:
+        """Make a copy of the browser's request the one that the API wants."""
+        request, settings = self.flow.request, self.settings
+        template = settings.token.refresh_request
+        assert template
+        template.fill(request, refresh_token, settings.header.name)
+        if settings.redact:
+            written = (form.encode() for form in template.written(refresh_token))
+            self.redacted_body = settings.recorded(request.raw_content or b"", *written)
+            request.raw_content = self.redacted_body
+
+    async def request(self) -> None:
+        if self.redacted_body is not None:  # mitmproxy has copied it as it is shown
+            self.flow.request.raw_content = self.redacted_body
+
+    def answer_head(self) -> None:
+        response = self.flow.response
+        if self.redacted_body is None or not response:
+            return
+        sources = self.settings.token.sources
+        names = {source.name.lower() for source in sources if isinstance(source, TokenHeader)}
+        response.headers.fields = tuple(
+            (name, Redacted.of(value, [value]) if name.decode().lower() in names else value)
+            for name, value in response.headers.fields
+        )
+
+    async def answer(self) -> None:
+        response = self.flow.response
+        if self.redacted_body is not None and response and (body := response.raw_content):
+            response.raw_content = Redacted.of(body, [body])
+
+
+async def _ask(exchange: Exchange, refresh_token: str) -> Renewed | Refused | None:
+    own, proxy = _own_flow(exchange), exchange.proxy
+    Renewal(own, proxy).fill(refresh_token)
+    response = await own_requests.send(own, proxy.mitm_options)
+    if response is None:
+        return None
+    status = response.status_code
+    if status in _NO_GOOD:
+        return Refused("bad_cookie", "The API does not renew this login. Log in again.")
+    problem = f"it is {status}"
+    if 200 <= status <= 299:
+        token = exchange.settings.token
+        try:
+            captured = capture.read_answer(
+                own.request.method,
+                response,
+                token.sources,
+                redact=token.redact_login,
+                refresh=token.refresh_pointer,
+            )
+            if captured:
+                return _noted(exchange, captured)
+            problem = "it holds no token"
+        except Refused as error:
+            problem = str(error)
+    # A busy server, a captive portal, a wrong path: none of it says that the login is over.
+    proxy.once.warn(
+        ("refresh", problem), "the API's answer to the refresh cannot be used: %s", problem
+    )
+    return None
+
+
+def _noted(exchange: Exchange, captured: Captured) -> Renewed:
+    now, proxy = time.time(), exchange.proxy
+    proxy.births.note(captured.token)
+    left = seconds_left(captured.beside, captured.token, now)
+    moment = proxy.logins.renewed(exchange.session)
+    return Renewed(captured, moment, None if left is None else now + left)
+
+
+def _still_serves(renewed: Renewed | Refused | None) -> bool:
+    """Whether a remembered result is still good."""
+    return not isinstance(renewed, Renewed) or renewed.ends is None or renewed.ends > time.time()
+
+
+def _own_flow(exchange: Exchange) -> http.HTTPFlow:
+    """A request of the proxy's own, made after that of a browser."""
+    own: http.HTTPFlow = exchange.flow.copy()
+    own.metadata = {}
+    own.comment = own.marked = ""
+    return own

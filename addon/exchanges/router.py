@@ -1,0 +1,195 @@
+"""Which kind of exchange a request begins.
+
+To add a kind: write its file, and name it in API_KINDS (or in OTHERS, if no request is one from the
+start).
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from credentials.wallet import Session
+from messages.answers import Refused
+from messages.headers import IndexedHeaders
+from messages.text import printable
+from mitmproxy import http
+from origins import cors, framing, paths, rules
+from origins.origin import Origin
+from origins.rules import Verdict
+from origins.speculation import is_speculative
+
+from exchanges import notes, received
+from exchanges.api import Api
+from exchanges.exchange import Asked, Exchange
+from exchanges.frontend import FrontEnd
+from exchanges.login import Login
+from exchanges.logout import Logout, SignOut
+from exchanges.preflight import Preflight
+from exchanges.proxy import Proxy
+from exchanges.received import Head
+from exchanges.refresh import Refresh
+from exchanges.refusal import Refusal
+from exchanges.renewal import Renewal, Retry
+from exchanges.settings import Settings
+from exchanges.speculation import Speculation
+
+API_KINDS: tuple[type[Exchange], ...] = (Speculation, Preflight, Logout, Refresh, Login, Api)
+"""The kinds of request to the API: the first that takes it has it."""
+OTHERS: tuple[type[Exchange], ...] = (FrontEnd, SignOut, Renewal, Retry, Refusal)
+KINDS: Mapping[str, type[Exchange]] = {kind.kind: kind for kind in (*API_KINDS, *OTHERS)}
+"""All kinds, by the name that is noted on their flows."""
+
+# What HTTP/2 lets through and would end a part of an HTTP/1 request line (RFC 9112, 3).
+_METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_NO_TARGET = re.compile(rb"[\x00-\x20\x7f]")
+
+_MOST_REMEMBERED = 256
+_LONGEST_REMEMBERED = 8 * 1024
+"""Bytes of a head that is remembered: more than pages send, less than foreign ones could."""
+
+
+class _Decision(NamedTuple):
+    """What became of a request to the API."""
+
+    head: Head
+    metadata: dict[str, Any]
+    session: Session
+    token: str | None
+    refresh_token: str | None
+
+
+class Router:
+    """Routes requests. A decision about one to the API serves all that are alike.
+
+    A page asks for the same things with the same headers again and again, and what is decided
+    about such a request depends on nothing but its head, the API, and the settings, which hold as
+    long as this object.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[object, _Decision] = {}
+
+    def route(self, flow: http.HTTPFlow, proxy: Proxy) -> Exchange:
+        """Begin the exchange that a request asks for. Raises Refused."""
+        request = flow.request
+        head = Head.of(request)
+        wallet = proxy.configured.wallets.of(flow.client_conn)
+        key = head, flow.is_replay, wallet.name, wallet.api, wallet.tls
+        if made := self._made.get(key):
+            return self._as_before(made, flow, proxy)
+        exchange = route(flow, proxy)
+        flow.metadata.setdefault(
+            notes.RECEIVED, received.differences(head, request, proxy.settings.header.name)
+        )
+        if type(exchange) is Api and head.size <= _LONGEST_REMEMBERED:
+            if len(self._made) == _MOST_REMEMBERED:
+                self._made.clear()
+            ours = {
+                name: value
+                for name, value in flow.metadata.items()
+                if name.startswith(notes.PREFIX)
+            }
+            self._made[key] = _Decision(
+                Head.of(request), ours, exchange.session, exchange.token, exchange.refresh_token
+            )
+        return exchange
+
+    @staticmethod
+    def _as_before(made: _Decision, flow: http.HTTPFlow, proxy: Proxy) -> Exchange:
+        request = flow.request
+        request.headers = IndexedHeaders.with_fields(made.head.fields)
+        request.data.path, request.data.authority = made.head.path, made.head.authority
+        flow.metadata.update(made.metadata)
+        exchange = Api(flow, proxy)
+        exchange.session, exchange.token = made.session, made.token
+        exchange.refresh_token = made.refresh_token
+        return exchange
+
+
+def route(flow: http.HTTPFlow, proxy: Proxy) -> Exchange:
+    """Find the kind of a request, and let it decide. Raises Refused."""
+    request, settings = flow.request, proxy.settings
+    headers = request.headers = IndexedHeaders.of(request.headers)
+    if not _METHOD.fullmatch(request.method) or _NO_TARGET.search(request.data.path):
+        raise Refused("bad_request", "The request's method or target is malformed.")
+    own, verdict = _judge(flow, settings)
+    flow.metadata[notes.TRUSTED] = verdict.trusted
+    if verdict.why is rules.SILENT_BROWSER:
+        proxy.once.warn(
+            verdict.why,
+            "a request gets no token: it is from %s; use localhost or https",
+            verdict.why,
+        )
+    if not verdict.trusted and (framed_by := framing.framing_origin(headers)):
+        proxy.once.warn(
+            ("framed by", framed_by),
+            "a page of %s shows the app in a frame, which browsers refuse; if it is yours:"
+            " --set cookie_auth_allowed_origins=%s",
+            *(printable(framed_by), printable(framed_by)),
+        )
+    api_target = paths.strip_prefix(request.path, settings.paths.prefix)
+    asked = Asked(
+        method=request.method,
+        path="",
+        own=own,
+        verdict=verdict,
+        is_browser=not flow.is_replay and rules.is_browser(headers),
+        cors=rules.allowed_origin(headers, settings.origins.allowed),
+        upgrades="upgrade" in headers,
+        site=headers.get("sec-fetch-site"),
+        is_preflight=cors.is_preflight(request),
+        is_speculative=is_speculative(headers),
+    )
+    if api_target is not None:
+        exchange, upstream = _for_the_api(flow, proxy, api_target, asked)
+    elif settings.paths.frontend:
+        exchange, upstream = FrontEnd(flow, proxy), settings.paths.frontend
+        exchange.begin(asked)
+    else:
+        raise Refused("outside_prefix", f"The API is served under {settings.paths.prefix} only.")
+    if verdict.trusted:
+        rules.name_upstream(headers, own, upstream)
+    request.host_header = upstream.authority
+    if not (request.is_http2 or request.is_http3):
+        # An absolute-form target (RFC 9112, 3.2.2) would go upstream with any host in it.
+        request.authority = ""
+    return proxy.exchanges[flow]
+
+
+def _judge(flow: http.HTTPFlow, settings: Settings) -> tuple[Origin, Verdict]:
+    request = flow.request
+    if flow.is_replay == "request":
+        # Recorded without this addon: nobody else's page has sent it, and Host is the API's.
+        own = Origin.of(request.scheme, request.host, request.port)
+        return own, Verdict(True, "it is replayed")
+    own = rules.own_origin(
+        request, tls=flow.client_conn.tls, allowed_hosts=settings.origins.allowed_hosts
+    )
+    return own, rules.judge(request.headers, own, settings.origins.allowed)
+
+
+def _for_the_api(
+    flow: http.HTTPFlow, proxy: Proxy, target: str, asked: Asked
+) -> tuple[Exchange, Origin]:
+    request, settings = flow.request, proxy.settings
+    upstream = Origin.of(request.scheme, request.host, request.port)
+    request.path = paths.upstream_target(target, settings.paths.base_path)
+    asked = asked._replace(path=paths.normalise(request.path))
+    if asked.cors:
+        flow.metadata[notes.CORS] = asked.cors
+    kind = next(kind for kind in API_KINDS if kind.takes(asked, settings))
+    acts = asked.method not in rules.SAFE_METHODS or asked.upgrades
+    if acts and not asked.verdict.trusted:
+        raise Refused.cross_origin()
+    exchange = kind(flow, proxy)
+    exchange.begin(asked)
+    return exchange, upstream
+
+
+def exchange_of(flow: http.HTTPFlow, proxy: Proxy) -> Exchange:
+    """The exchange that a flow is in, made anew after a reload of the script, or for a replay."""
+    exchange = proxy.exchanges.get(flow)
+    if exchange is None:
+        exchange = KINDS[flow.metadata[notes.KIND]](flow, proxy)
+        exchange.remember()
+    return exchange

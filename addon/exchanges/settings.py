@@ -1,0 +1,57 @@
+"""All options, and their values as one frozen, validated `Settings`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from credentials import options as credential_options
+from credentials.options import CookieSettings, HeaderSettings
+from messages import options as message_options
+from messages.redacted import Redacted
+from origins import options as origin_options
+from origins.options import OriginSettings, PathSettings
+from settings.option import Reader
+from tokens import options as token_options
+from tokens.options import TokenSettings
+
+OPTIONS = (
+    *origin_options.OPTIONS,
+    *token_options.OPTIONS,
+    *credential_options.OPTIONS,
+    *message_options.OPTIONS,
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All options, read once; the hooks look nothing up."""
+
+    cookie: CookieSettings
+    header: HeaderSettings
+    token: TokenSettings
+    paths: PathSettings
+    origins: OriginSettings
+    redact: bool
+
+    @classmethod
+    def parse(
+        cls, values: Mapping[str, object], environ: Mapping[str, str] | None = None
+    ) -> "Settings":
+        """Settings from the options' values, by option name. Raises InvalidOption."""
+        read = Reader(values)
+        paths = PathSettings.read(read)
+        return cls(
+            cookie=CookieSettings.read(read, environ or {}),
+            header=HeaderSettings.read(read),
+            token=TokenSettings.read(read, paths.refresh),
+            paths=paths,
+            origins=OriginSettings.read(read),
+            redact=read.flag("cookie_auth_redact"),
+        )
+
+    def header_value(self, token: bytes) -> bytes:
+        """What the API reads; recorded without the token if flows are redacted."""
+        return self.recorded(self.header.format.value(token), token)
+
+    def recorded(self, data: bytes, *secrets: bytes) -> bytes:
+        """A header's value or a body; recorded without these secrets if flows are redacted."""
+        return Redacted.of(data, secrets) if self.redact else data

@@ -1,0 +1,129 @@
+"""The answers that the proxy gives itself, and the exception that asks for one."""
+
+import html
+import json
+from collections.abc import Mapping
+
+from mitmproxy import http
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
+
+STATUS_OF = {
+    "bad_request": 400,
+    "bad_cookie": 401,
+    "cross_origin": 403,
+    "host_not_allowed": 403,
+    "outside_prefix": 404,
+    "internal": 500,
+    "login_unreadable": 502,
+    "token_leak": 502,
+    "token_not_found": 502,
+    "upstream_unreachable": 502,
+    "addon_not_loaded": 503,
+}
+"""Every refusal that there is: its code in the JSON body, and its HTTP status."""
+
+ABOUT_THE_ANSWER = ("login_unreadable", "token_leak", "token_not_found")
+"""Those of an answer of the API, which has got the request."""
+
+
+class Refused(Exception):
+    """Raised to answer with a refusal instead of passing a message on.
+
+    `code` is a key of STATUS_OF. `message` is a sentence for the developer who sees the answer; it
+    must never hold a token, a cookie's value or anything else that the API's body said.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+
+    @classmethod
+    def cross_origin(cls) -> "Refused":
+        """What a page of another origin gets that would act, log in or log out."""
+        return cls(
+            "cross_origin",
+            "A page of another origin may not do this. If it is yours:"
+            " --set cookie_auth_allowed_origins=<its origin>",
+        )
+
+
+def json_answer(
+    method: str,
+    status: int,
+    payload: Mapping[str, object],
+    headers: Mapping[str, str] | None = None,
+) -> http.Response:
+    """A JSON response to a request with this method, never stored by a cache."""
+    response = http.Response.make(
+        status,
+        json.dumps(payload),
+        {"Content-Type": "application/json", "Cache-Control": "no-store", **(headers or {})},
+    )
+    return without_body_for_head(method, response)
+
+
+def without_body_for_head(method: str, response: http.Response) -> http.Response:
+    """Drop the body where RFC 9110, 9.3.2 forbids one; Content-Length goes on naming its size.
+
+    mitmproxy would send the body, and the client would read it as the start of the next response.
+    """
+    if method.upper() == "HEAD":
+        response.raw_content = b""
+    return response
+
+
+def refusal(method: str, code: str, message: str) -> http.Response:
+    return json_answer(method, STATUS_OF[code], {"error": code, "message": message})
+
+
+def frontend_down(frontend: str, reason: str) -> http.Response:
+    """The page for a person whose front end does not answer; it reloads until it does."""
+    page = _FRONTEND_DOWN.format(frontend=html.escape(frontend), reason=html.escape(reason))
+    return http.Response.make(
+        502, page, {"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-store"}
+    )
+
+
+_FRONTEND_DOWN = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta http-equiv="refresh" content="2">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Waiting for the front end</title>
+<style>
+  :root {{ color-scheme: light dark }}
+  body {{ font: 1rem/1.6 system-ui, sans-serif; max-width: 40rem; margin: 4rem auto }}
+  code {{ font-family: ui-monospace, monospace }}
+</style>
+<h1>Waiting for the front end</h1>
+<p>cookie-auth cannot reach your dev server at <code>{frontend}</code>: {reason}.</p>
+<p>Start it in your front end's folder, for example with <code>npm run dev</code>, on that address
+(<code>cookie_auth_frontend</code>). This page tries again every two seconds.</p>
+</html>
+"""
+
+
+def logged_out(
+    method: str, headers: http.Headers, redirect_to: str, upstream: str | None
+) -> http.Response:
+    """The answer to a logout: a redirect for a navigation, JSON for a script.
+
+    `upstream` says what became of the logout at the API, None if it was not told.
+    """
+    if is_navigation(headers):
+        return http.Response.make(303, b"", {"Location": redirect_to, "Cache-Control": "no-store"})
+    told = {} if upstream is None else {"upstream": upstream}
+    return json_answer(method, 200, {"loggedIn": False, **told})
+
+
+def is_navigation(headers: http.Headers) -> bool:
+    """Whether a person is going to look at the answer: a link or a form, not `fetch`.
+
+    Sec-Fetch-Mode says so (Fetch Metadata, 2.2); without it, an Accept that prefers HTML to JSON.
+    """
+    if headers.get("sec-fetch-mode") == "navigate":
+        return True
+    accept = parse_accept_header(headers.get("accept"), MIMEAccept)
+    return bool(accept["text/html"] > accept["application/json"])

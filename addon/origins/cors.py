@@ -1,0 +1,47 @@
+"""CORS answers of our own for the allowed origins; the API's are never added to."""
+
+import re
+
+from mitmproxy import http
+
+_IS_CORS = re.compile(rb"access-control-", re.IGNORECASE).match
+
+
+def is_preflight(request: http.Request) -> bool:
+    """Whether this is a CORS-preflight request (Fetch, 4.8)."""
+    headers = request.headers
+    return request.method == "OPTIONS" and "access-control-request-method" in headers
+
+
+def answer_cors(response: http.Response, origin: str | None, *, varies: bool) -> None:
+    """Replace the API's CORS headers by our own, in place: `origin` (if any) may read the answer.
+
+    `varies` adds `Vary: Origin`, which an answer needs once it depends on who asks.
+    """
+    exposed = response.headers.get("access-control-expose-headers", "")
+    for name in [name for name, _ in response.headers.fields if _IS_CORS(name)]:
+        response.headers.pop(name, None)
+    if varies and "origin" not in response.headers.get("vary", "").lower():
+        response.headers.add("Vary", "Origin")
+    if origin:
+        response.headers["Access-Control-Allow-Origin"] = origin
+        response.headers["Access-Control-Allow-Credentials"] = "true"
+        if exposed and "*" not in exposed:
+            response.headers["Access-Control-Expose-Headers"] = exposed
+
+
+def preflight_answer(request: http.Request, origin: str) -> http.Response:
+    """Allow an allowed origin what it asks for (Fetch, 4.8).
+
+    With credentials, `*` has no meaning in these headers (Fetch, 3.3.4), so they echo the request.
+    """
+    response = http.Response.make(204)
+    answer_cors(response, origin, varies=True)
+    asked, granted = request.headers, response.headers
+    granted["Access-Control-Max-Age"] = "600"
+    granted["Access-Control-Allow-Methods"] = asked["access-control-request-method"]
+    if "access-control-request-headers" in asked:
+        granted["Access-Control-Allow-Headers"] = asked["access-control-request-headers"]
+    if asked.get("access-control-request-private-network") == "true":
+        granted["Access-Control-Allow-Private-Network"] = "true"
+    return response

@@ -1,0 +1,1 @@
+"""How an option is declared, read and refused; the options themselves are beside what uses them."""

@@ -1,0 +1,124 @@
+"""How long a token is good for, from what the API says beside it or from the token itself."""
+
+import hashlib
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from functools import lru_cache
+
+from tokens import jwt
+
+LONGEST = 400 * 24 * 3600
+"""Seconds: browsers cap a cookie's age at 400 days (RFC 6265bis, 5.5)."""
+
+LONGEST_MARGIN = 30
+"""Seconds before its end at which a token is renewed."""
+
+_DURATIONS = ("expiresin",)  # RFC 6749, 5.1
+_MOMENTS = ("expires", "expiresat", "expiredat")
+_SHORTEST_EPOCH = 10**8  # a smaller number is no moment (1973) but a duration in seconds
+_LONGEST_EPOCH = 10**11  # a larger one counts milliseconds
+_MOST_BIRTHS = 1024
+_ISO_FRACTION = re.compile(r"(\.\d{1,6})\d*")
+
+
+def seconds_left(beside: Mapping[str, object], token: str, now: float) -> int | None:
+    """Whole seconds until the token is over, at most LONGEST; None when nothing says.
+
+    In this order: `expires_in` (seconds) among the members beside the token; `expires`,
+    `expires_at` or `expired_at` (ISO 8601, or seconds or milliseconds since 1970); the `exp` claim
+    of a JWT (RFC 7519, 4.1.4). Names count in any case, with `_` or without. `now` is in seconds
+    since 1970. A token that is over gives 0 or less.
+    """
+    members = {re.sub("[_-]", "", name).lower(): value for name, value in beside.items()}
+    for name in _DURATIONS:
+        if (duration := _number(members.get(name))) is not None:
+            return _capped(duration)
+    for name in _MOMENTS:
+        if (left := _until(members.get(name), now)) is not None:
+            return _capped(left)
+    expires = expiry(token)
+    return None if expires is None else _capped(expires - now)
+
+
+def is_due(token: str, now: float, issued_at: float | None) -> bool:
+    """Whether a JWT ends so soon that it is to be renewed before it is used.
+
+    That is in 30 seconds, or a fifth of its life if that is less. Its own `iat` tells when that
+    began (RFC 7519, 4.1.6); else `issued_at` does, if that is known.
+    """
+    expires = expiry(token)
+    if expires is None:
+        return False
+    decoded = jwt.decode(token)
+    born = _number(decoded.claims.get("iat")) if decoded else None
+    begins = born if born is not None else issued_at
+    life = expires - begins if begins is not None else LONGEST
+    return expires - now <= min(LONGEST_MARGIN, max(life, 0) / 5)
+
+
+def size_and_expiry(token: str) -> tuple[int, float | None]:
+    """What may be told of a token: its bytes, and when it is over (see `expiry`)."""
+    return len(token.encode("utf-8", "replace")), expiry(token)
+
+
+@lru_cache(maxsize=64)
+def expiry(token: str) -> float | None:
+    """When a JWT is over, by its own `exp`, in seconds since 1970; None for what does not say."""
+    decoded = jwt.decode(token)
+    return _number(decoded.claims.get("exp")) if decoded else None
+
+
+def _capped(seconds: float) -> int:
+    return int(max(min(seconds, LONGEST), -LONGEST))
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, str) and re.fullmatch(r"\d{1,15}", value, re.ASCII):
+        return float(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(max(min(value, 10**15), -(10**15)))
+    return None
+
+
+def _until(value: object, now: float) -> float | None:
+    number = _number(value)
+    if number is not None:
+        if abs(number) < _SHORTEST_EPOCH:
+            return number
+        return (number / 1000 if number > _LONGEST_EPOCH else number) - now
+    if not isinstance(value, str):
+        return None
+    # Python 3.10 knows neither Z nor more than six digits of a second.
+    text = _ISO_FRACTION.sub(lambda match: match[1].ljust(7, "0"), value.strip())
+    try:
+        moment = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", text))
+        return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp() - now
+    except (ValueError, OverflowError):
+        return None
+
+
+class Births:
+    """When tokens came from a renewal, for those that do not say it themselves.
+
+    Else one that lives for less than the margin would be renewed for each request.
+    """
+
+    def __init__(self) -> None:
+        self._moments: OrderedDict[bytes, float] = OrderedDict()
+
+    def note(self, token: str) -> None:
+        """The token has come just now. Only a digest of it is kept."""
+        self._moments[_digest(token)] = time.time()
+        if len(self._moments) > _MOST_BIRTHS:
+            self._moments.popitem(last=False)
+
+    def of(self, token: str) -> float | None:
+        """Seconds since 1970; None for a token of an earlier process."""
+        return self._moments.get(_digest(token))
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
