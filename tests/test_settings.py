@@ -1,5 +1,7 @@
 """Options: what each accepts, and what the one line says when it does not."""
 
+from operator import attrgetter
+
 import pytest
 from credentials.cookies import CookieAttributes
 from exchanges.settings import OPTIONS, Settings
@@ -16,9 +18,9 @@ def parse(**changes: object) -> Settings:
 
 def test_the_defaults_are_valid() -> None:
     settings = parse()
-    assert settings.cookie == settings.header == "auth-token"
-    assert settings.login_paths == {"/login"}
-    assert settings.cookie_attributes(tls=False) == CookieAttributes("lax", False, None)
+    assert settings.cookie.name == settings.header.name == "auth-token"
+    assert settings.paths.logins == {"/login"}
+    assert settings.cookie.attributes(tls=False) == CookieAttributes("lax", False, None)
 
 
 @pytest.mark.parametrize(
@@ -104,24 +106,24 @@ def test_a_value_in_a_list_is_named_itself() -> None:
 @pytest.mark.parametrize(
     ("changes", "field", "value"),
     [
-        ({"prefix": "/api/"}, "prefix", "/api"),
-        ({"prefix": "/"}, "prefix", ""),
-        ({"base_path": "/v1/"}, "base_path", "/v1"),
-        ({"base_path": "/v1", "login": ["/Login/"]}, "login_paths", {"/v1/login"}),
-        ({"base_path": "/v1", "logout": "/logout"}, "logout_path", "/v1/logout"),
-        ({"samesite": "Strict"}, "same_site", "strict"),
-        ({"max_age": "3600"}, "max_age", 3600),
-        ({"login_body": "redact"}, "redact_login", True),
-        ({"logout_redirect": "https://example.com/bye"}, "logout_redirect",
+        ({"prefix": "/api/"}, "paths.prefix", "/api"),
+        ({"prefix": "/"}, "paths.prefix", ""),
+        ({"base_path": "/v1/"}, "paths.base_path", "/v1"),
+        ({"base_path": "/v1", "login": ["/Login/"]}, "paths.logins", {"/v1/login"}),
+        ({"base_path": "/v1", "logout": "/logout"}, "paths.logout", "/v1/logout"),
+        ({"samesite": "Strict"}, "cookie.same_site", "strict"),
+        ({"max_age": "3600"}, "cookie.max_age", 3600),
+        ({"login_body": "redact"}, "token.redact_login", True),
+        ({"logout_redirect": "https://example.com/bye"}, "paths.logout_redirect",
          "https://example.com/bye"),
     ],
 )  # fmt: skip
 def test_values_are_read(changes: dict[str, object], field: str, value: object) -> None:
-    assert getattr(parse(**changes), field) == value
+    assert attrgetter(field)(parse(**changes)) == value
 
 
 def test_the_header_format_surrounds_the_token() -> None:
-    assert parse(header_format="Bearer {token}!").header_format.value(b"t") == b"Bearer t!"
+    assert parse(header_format="Bearer {token}!").header.format.value(b"t") == b"Bearer t!"
 
 
 @pytest.mark.parametrize(
@@ -139,7 +141,7 @@ def test_the_header_format_surrounds_the_token() -> None:
 def test_the_cookie_is_secure_on_tls_and_wherever_browsers_demand_it(
     changes: dict[str, object], tls: bool, secure: bool
 ) -> None:
-    assert parse(**changes).cookie_attributes(tls=tls).secure is secure
+    assert parse(**changes).cookie.attributes(tls=tls).secure is secure
 
 
 @pytest.mark.parametrize("changes", [{"samesite": "none"}, {"cookie": "__Host-t"}])
@@ -152,6 +154,6 @@ def test_a_secret_is_never_shown_and_may_come_from_the_environment() -> None:
     with pytest.raises(InvalidOption) as caught:
         parse(secret="hunter2")
     assert "hunter2" not in str(caught.value)
-    assert not parse().seal.active
-    assert Settings.parse(DEFAULTS, {"COOKIE_AUTH_SECRET": "s" * 16}).seal.active
-    assert len(parse(secret="n" * 16 + " " + "o" * 16).seal.keys) == 2
+    assert not parse().cookie.seal.active
+    assert Settings.parse(DEFAULTS, {"COOKIE_AUTH_SECRET": "s" * 16}).cookie.seal.active
+    assert len(parse(secret="n" * 16 + " " + "o" * 16).cookie.seal.keys) == 2
