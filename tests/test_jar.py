@@ -1,14 +1,18 @@
 """Lifetimes, sealed values and split cookies, without a proxy."""
 
 import base64
+import dataclasses
 import json
 
 import pytest
-from messages.answers import Refused
-from credentials.cookies import CookieAttributes
+from credentials.companion import Notary
 from credentials.jar import Jar
-from tokens.lifetime import LONGEST, seconds_left
 from credentials.seal import Seal
+from credentials.wallet import Brought, Wallet
+from exchanges.settings import OPTIONS, Settings
+from messages.answers import Refused
+from tokens.capture import Captured
+from tokens.lifetime import LONGEST, seconds_left
 
 NOW = 1_800_000_000.0  # 2027-01-15T08:00:00Z
 
@@ -71,13 +75,20 @@ def test_how_long_a_token_is_good_for(
 SECRET, OTHER = "a secret of some length", "another of some length"
 PLAIN = Jar("auth-token", "http://api", Seal.of(()))
 SEALED = Jar("auth-token", "http://api", Seal.of((SECRET,)))
-LAX = CookieAttributes("lax", False, None)
+SETTINGS = Settings.parse({option.name: option.default for option in OPTIONS})
 
 
-def cookies_of(jar: Jar, token: str, stale: tuple[str, ...] = ()) -> dict[str, str]:
-    """What a browser would hold after this token was issued: name to value, expired ones empty."""
-    pairs = (cookie.partition(";")[0] for cookie in jar.issue(token, LAX, stale))
-    return {name: value for name, _, value in (pair.partition("=") for pair in pairs)}
+def wallet_of(jar: Jar, settings: Settings = SETTINGS) -> Wallet:
+    """The wallet with this jar in it."""
+    return Wallet(
+        dataclasses.replace(settings.cookie, seal=jar.seal),
+        settings.header,
+        settings.paths.prefix,
+        renews=settings.paths.refresh is not None,
+        name=jar.name,
+        notary=Notary((b"key",), jar.api),
+        tls=False,
+    )
 
 
 def read(jar: Jar, cookies: dict[str, str]) -> bytes | None:
@@ -88,27 +99,30 @@ def read(jar: Jar, cookies: dict[str, str]) -> bytes | None:
 @pytest.mark.parametrize("size", [1, 3000, 4086, 4087, 8165, 8166, 8167, 16_000, 24_000])
 def test_a_token_of_any_size_comes_back(jar: Jar, size: int) -> None:
     token = "t" * size
-    cookies = cookies_of(jar, token)
+    cookies = jar.cookies(token)
     assert read(jar, cookies) == token.encode()
     assert all(len(name) + len(value) <= 4096 for name, value in cookies.items())
 
 
 def test_a_token_of_more_than_32_kilobytes_is_refused() -> None:
-    assert cookies_of(PLAIN, "t" * 32 * 1024)
+    assert PLAIN.cookies("t" * 32 * 1024)
     with pytest.raises(ValueError, match="32768 are the most"):
-        PLAIN.issue("t" * (32 * 1024 + 1), LAX, [])
+        PLAIN.cookies("t" * (32 * 1024 + 1))
 
 
 def test_a_token_that_grows_or_shrinks_leaves_no_stale_piece() -> None:
     held: dict[str, str] = {}
     for size in (10, 16_000, 5_000, 12_000, 10):
-        held |= cookies_of(PLAIN, "x" * size, tuple(sorted(held)))
+        captured = Captured("x" * size, b"", {})
+        for field in wallet_of(PLAIN).issue(captured, Brought(tuple(sorted(held)))):
+            name, _, value = field.partition(";")[0].partition("=")
+            held[name] = value
         held = {name: value for name, value in held.items() if value}
         assert read(PLAIN, held) == b"x" * size
 
 
 def test_a_piece_that_is_missing_or_too_many_is_noticed() -> None:
-    cookies = cookies_of(PLAIN, "t" * 12_000)
+    cookies = PLAIN.cookies("t" * 12_000)
     assert sorted(cookies) == ["auth-token.0", "auth-token.1", "auth-token.2"]
     damaged = [
         *({n: v for n, v in cookies.items() if n != gone} for gone in cookies),
@@ -127,21 +141,19 @@ def test_a_piece_that_is_missing_or_too_many_is_noticed() -> None:
 def test_cookies_of_like_names_are_not_ours() -> None:
     names = ["auth-token.x", "auth-token.01", "auth-token.", "auth-token.100", "auth-token-8082"]
     assert read(PLAIN, dict.fromkeys(names, "v")) is None
-    assert PLAIN.names_in([(name, "v") for name in ["auth-token", "auth-token.0", *names]]) == [
-        "auth-token",
-        "auth-token.0",
-    ]
+    mine = ["auth-token", "auth-token.0", "auth-token.99"]
+    assert [name for name in [*mine, *names] if PLAIN.owns(name)] == mine
 
 
 def test_a_sealed_value_shows_nothing_and_is_never_the_same() -> None:
-    first, second = (cookies_of(SEALED, "the token")["auth-token"] for _ in range(2))
+    first, second = (SEALED.cookies("the token")["auth-token"] for _ in range(2))
     assert first != second
     assert first.startswith("v1.")
     assert "the token" not in base64.urlsafe_b64decode(first[3:] + "==").decode("latin-1")
 
 
 def test_a_sealed_value_opens_only_as_it_was_sealed() -> None:
-    value = cookies_of(SEALED, "the token")["auth-token"]
+    value = SEALED.cookies("the token")["auth-token"]
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     for at in range(len(value)):
         for wrong in {value[:at] + c + value[at + 1 :] for c in alphabet[:: at % 7 + 3]} - {value}:
@@ -162,8 +174,8 @@ def test_a_sealed_value_opens_only_as_it_was_sealed() -> None:
 
 
 def test_secrets_can_be_changed_one_by_one() -> None:
-    old = cookies_of(SEALED, "the token")
+    old = SEALED.cookies("the token")
     both = Jar("auth-token", "http://api", Seal.of((OTHER, SECRET)))
     assert read(both, old) == b"the token"
-    new = cookies_of(both, "the token")
+    new = both.cookies("the token")
     assert read(Jar("auth-token", "http://api", Seal.of((OTHER,))), new) == b"the token"
