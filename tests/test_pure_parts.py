@@ -3,12 +3,12 @@
 import json
 
 import pytest
-from mitmproxy import http
-from messages import answers
-from credentials import cookies as auth_cookie
-from tokens import graphql
-from origins import paths as route
+from credentials import cookies
 from credentials.cookies import CookieAttributes, HeaderFormat
+from messages import answers
+from mitmproxy import http
+from origins import paths
+from tokens import graphql
 from tokens.json_pointer import Absent, JsonPointer, join, without
 
 DOCUMENT = {
@@ -108,7 +108,7 @@ def test_without_removes_exactly_what_is_named(
     ],
 )
 def test_a_prefix_covers_whole_segments_only(target: str, prefix: str, rest: str | None) -> None:
-    assert route.strip_prefix(target, prefix) == rest
+    assert paths.strip_prefix(target, prefix) == rest
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_a_prefix_covers_whole_segments_only(target: str, prefix: str, rest: str
 def test_the_base_path_goes_in_front_byte_for_byte(
     api_target: str, base_path: str, target: str
 ) -> None:
-    assert route.upstream_target(api_target, base_path) == target
+    assert paths.upstream_target(api_target, base_path) == target
 
 
 @pytest.mark.parametrize(
@@ -160,18 +160,18 @@ def test_the_base_path_goes_in_front_byte_for_byte(
     ],
 )
 def test_what_a_server_may_take_for_the_login_path_normalises_to_it(target: str) -> None:
-    assert route.normalise(target) == "/login"
+    assert paths.normalise(target) == "/login"
 
 
 @pytest.mark.parametrize(
     "target", ["/", "/logins", "/login/x", "/x/login", "/log/in", "/x?/login", "*", "/lo%67"]
 )
 def test_other_paths_do_not_normalise_to_the_login_path(target: str) -> None:
-    assert route.normalise(target) != "/login"
+    assert paths.normalise(target) != "/login"
 
 
 def test_normalising_a_long_hostile_path_is_linear() -> None:
-    route.normalise("/%" + "25" * 200_000 + "41/" + "../" * 100_000)
+    paths.normalise("/%" + "25" * 200_000 + "41/" + "../" * 100_000)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_normalising_a_long_hostile_path_is_linear() -> None:
 def test_cookies_are_split_at_semicolons_and_nothing_else(
     fields: list[str], values: list[str]
 ) -> None:
-    pairs = auth_cookie.cookie_pairs(fields)
+    pairs = cookies.cookie_pairs(fields)
     assert [value for name, value in pairs if name == "auth-token"] == values
 
 
@@ -220,12 +220,12 @@ def test_cookies_are_split_at_semicolons_and_nothing_else(
     ],
 )
 def test_a_token_is_encoded_for_the_cookie_and_comes_back(token: str, value: str) -> None:
-    assert auth_cookie.encode_token(token) == value
-    assert auth_cookie.decode_token(value) == token.encode()
+    assert cookies.encode_token(token) == value
+    assert cookies.decode_token(value) == token.encode()
 
 
 def test_a_cookie_that_is_not_utf8_keeps_its_bytes() -> None:
-    assert auth_cookie.decode_token(b"\xff%FE%zz".decode("utf-8", "surrogateescape")) == (
+    assert cookies.decode_token(b"\xff%FE%zz".decode("utf-8", "surrogateescape")) == (
         b"\xff\xfe%zz"
     )
 
@@ -242,11 +242,11 @@ def test_a_cookie_that_is_not_utf8_keeps_its_bytes() -> None:
     ],
 )
 def test_set_cookie_carries_its_attributes(attributes: CookieAttributes, text: str) -> None:
-    assert auth_cookie.set_cookie("auth-token", "v", attributes) == "auth-token=v" + text
+    assert cookies.set_cookie("auth-token", "v", attributes) == "auth-token=v" + text
 
 
 def test_an_expired_cookie_has_the_same_path_and_a_time_long_past() -> None:
-    assert auth_cookie.expire_cookie("t", CookieAttributes("lax", True, 60)) == (
+    assert cookies.expire_cookie("t", CookieAttributes("lax", True, 60)) == (
         "t=; Path=/; HttpOnly; SameSite=Lax; Secure; Max-Age=0;"
         " Expires=Thu, 01 Jan 1970 00:00:00 GMT"
     )
