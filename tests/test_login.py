@@ -6,10 +6,10 @@ import zlib
 
 import brotli
 import pytest
+from messages.answers import Refused
 from mitmproxy import http
 from mitmproxy.net.encoding import encode_zstd
-from tokens import capture as login
-from messages.answers import Refused
+from tokens import capture
 from tokens.capture import Captured, parse_source
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
@@ -29,7 +29,7 @@ def read(
     response.headers = http.Headers((), **headers)
     response.raw_content = json.dumps(body).encode() if raw is None else raw
     parsed = tuple(parse_source(text) for text in pointers)
-    return login.read_answer(method, response, parsed, redact=redact)
+    return capture.read_answer(method, response, parsed, redact=redact)
 
 
 def code(*args: object, **kwargs: object) -> str | None:
@@ -163,7 +163,7 @@ def test_a_success_that_has_no_body_by_definition_passes(status: int) -> None:
         ({"id": [1, {"JWT": "abc"}]}, "/id/1/JWT"),
         ({"token": {"type": "bearer", "value": "abcdefghi"}}, "/token/value"),
         ({"tokens": ["abc"]}, "/tokens/0"),
-        ({"a/b": {"session": JWT}}, "/a~1b/session"),
+        ({"a_b": {"session": JWT}}, "/a_b/session"),
         ({"next": f"https://example.com/?t={JWT}"}, "/next"),
         (JWT, "/"),
     ],
@@ -177,6 +177,29 @@ def test_a_token_where_no_pointer_leads_is_refused_and_the_message_says_where(
     assert caught.value.message.endswith(f"cookie_auth_token={pointer}")
     assert "abc" not in caught.value.message
     assert JWT not in caught.value.message
+
+
+SECRET = "f7Qx/9dK2m~41"
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        ({"tokens": {SECRET: {"scope": "all"}}}, {}),
+        ({SECRET: {"session": JWT}}, {}),
+        ({"a/b": {"session": JWT}}, {}),
+        ({}, {f"X-Token-{SECRET}": "abc"}),
+        ({}, {f"{SECRET}-Token": "abc"}),
+    ],
+)
+def test_a_name_that_may_be_a_secret_itself_is_not_told(
+    body: object, headers: dict[str, str]
+) -> None:
+    with pytest.raises(Refused) as caught:
+        read(body, **headers)
+    assert caught.value.code == "token_not_found"
+    assert caught.value.message.endswith("under a name that is not told here")
+    assert SECRET not in caught.value.message
 
 
 def test_a_token_in_a_header_is_refused() -> None:
@@ -270,7 +293,7 @@ def test_replacing_the_body_leaves_no_header_of_the_old_one_or_with_the_token() 
         },
     )
     response.trailers = http.Headers(x="a;b")
-    login.replace_body(response, Captured("a;b", b'{"loggedIn": true}', {}))
+    capture.replace_body(response, Captured("a;b", b'{"loggedIn": true}', {}))
     assert dict(response.headers) == {
         "Content-Type": "application/json",
         "Cache-Control": "no-store",
@@ -320,7 +343,7 @@ def test_a_header_that_holds_a_token_on_a_refusal_or_twice_is_refused() -> None:
     response = http.Response.make(200)
     response.headers = http.Headers([(b"T", b"a"), (b"t", b"b")])
     with pytest.raises(Refused):
-        login.read_answer("POST", response, (parse_source("header:T"),), redact=False)
+        capture.read_answer("POST", response, (parse_source("header:T"),), redact=False)
 
 
 def test_what_stands_beside_the_token_is_known() -> None:
