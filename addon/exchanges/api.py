@@ -8,6 +8,7 @@ from credentials import carriers
 from credentials.forwarded import translate_set_cookies
 from messages import answer_policy, streaming, validators
 from messages.headers import IndexedHeaders
+from messages.redacted import real
 from mitmproxy import http
 from origins import framing, references, rules
 from origins.origin import Origin
@@ -15,7 +16,7 @@ from tokens import jwt, lifetime
 from tokens.capture import Captured, TokenHeader
 from tokens.lifetime import size_and_expiry
 
-from exchanges import leaks, notes, renewal
+from exchanges import notes, renewal
 from exchanges.exchange import Asked, Exchange
 from exchanges.leaks import LeakAlarm
 from exchanges.settings import Settings
@@ -71,6 +72,7 @@ class Api(Exchange):
 
     def message(self) -> None:
         self.leak_alarm.check_message()
+        super().message()
 
     def remember(self) -> None:
         if self.flow.metadata.get(notes.INJECTED):
@@ -240,14 +242,13 @@ class Api(Exchange):
             own=self.wallet.owns if self.flow.is_replay == "response" else None,
         )
 
-    def finish_answer(self, response: http.Response) -> None:
-        """What every answer needs at the end: its cookies, and what is recorded of it."""
-        self.add_new_cookies(response)
-        streaming.record(response)
-        if self.settings.redact:
-            leaks.record_without(response, [self.token] if self.token else [])
-        if not self.flow.request.is_http2:
-            response.trailers = None  # an HTTP/2 server's; mitmproxy cannot send them on
+    def secrets(self) -> list[str]:
+        settings = self.settings
+        sent = IndexedHeaders.of(self.flow.request.headers).raw(settings.header.name)
+        own = [
+            settings.header.format.token(real(value)).decode("utf-8", "replace") for value in sent
+        ]
+        return [*own, self.token] if self.token else own
 
 
 def _issuer(token: bytes) -> str:

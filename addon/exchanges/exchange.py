@@ -5,7 +5,7 @@ from typing import ClassVar, NamedTuple
 
 from credentials.cookies import belongs
 from credentials.wallet import NO_SESSION, Brought, Session, Wallet
-from messages import answers
+from messages import answers, streaming
 from messages.answers import Refused
 from messages.text import printable
 from mitmproxy import http
@@ -14,7 +14,7 @@ from origins.origin import Origin
 from origins.rules import Verdict
 from tokens.capture import Captured
 
-from exchanges import notes
+from exchanges import leaks, notes
 from exchanges.proxy import Proxy
 from exchanges.received import browser_path
 from exchanges.settings import Settings
@@ -95,6 +95,8 @@ class Exchange:
 
     def message(self) -> None:
         """A WebSocket message is here; it is the last of `flow.websocket.messages`."""
+        if self.settings.redact:
+            leaks.record_message_without(self.flow, self.secrets())
 
     def failed(self, reason: str) -> http.Response | None:
         """What the browser gets when the upstream does not answer; None for mitmproxy's own way.
@@ -104,6 +106,19 @@ class Exchange:
         raise Refused("upstream_unreachable", f"No answer from {self.upstream}: {reason}.")
 
     # What the kinds use
+
+    def secrets(self) -> list[str]:
+        """What is not to be recorded of the answer, if flows are redacted."""
+        return []
+
+    def finish_answer(self, response: http.Response) -> None:
+        """What every answer of an upstream needs once its body is here or has gone by."""
+        self.add_new_cookies(response)
+        streaming.record(response)
+        if self.settings.redact:
+            leaks.record_without(response, self.secrets())
+        if not self.flow.request.is_http2:
+            response.trailers = None  # an HTTP/2 server's; mitmproxy cannot send them on
 
     @property
     def flow(self) -> http.HTTPFlow:

@@ -2,14 +2,13 @@
 
 from credentials import carriers
 from credentials.cookies import belongs, cookie_pairs
-from messages import answers, streaming
+from messages import answer_policy, answers, streaming
 from messages.headers import IndexedHeaders
 from messages.redacted import real
 from mitmproxy import http
 from origins import framing, references
 from origins.rules import SAFE_METHODS
 
-from exchanges import leaks
 from exchanges.exchange import Asked, Exchange
 
 
@@ -51,24 +50,21 @@ class FrontEnd(Exchange):
             assert frontend
             references.rewrite_references(headers, frontend, "", "")
         framing.forbid_framing(headers, self.settings.origins.allowed)
+        answer_policy.without_line_breaks(headers)
         if streaming.response_streams(response):
             response.stream = streaming.Recorder()
 
     async def answer(self) -> None:
         response = self.flow.response
         assert response
-        streaming.record(response)
-        if self.settings.redact:
-            leaks.record_without(response, self._secrets())
-        if not self.flow.request.is_http2:
-            response.trailers = None
+        self.finish_answer(response)
 
     def failed(self, reason: str) -> http.Response | None:
         if answers.is_navigation(self.flow.request.headers):
             return answers.frontend_down(self.upstream, reason)
         return super().failed(reason)
 
-    def _secrets(self) -> list[str]:
+    def secrets(self) -> list[str]:
         """The values of our cookies, which the front end may repeat."""
         name = self.settings.cookie.name
         fields = [

@@ -1,6 +1,7 @@
 """The alarm for an API's answer that repeats a token, where page scripts could read it."""
 
 import logging
+from collections.abc import Iterable
 
 from messages.answers import Refused
 from messages.redacted import Redacted
@@ -108,25 +109,33 @@ class LeakAlarm:
         )
 
 
-def record_without(response: http.Response, secrets: list[str]) -> None:
+def record_without(response: http.Response, secrets: Iterable[str]) -> None:
     """Record an answer that repeats one of these secrets without it, in place."""
-    needles = [needle for secret in secrets if (needle := Needle.of(secret))]
-
-    def recorded(data: bytes) -> bytes:
-        shown = data
-        for needle in needles:
-            if needle.found_in(shown):
-                shown = needle.blanked(shown)
-        return data if shown is data else Redacted.showing(shown, data)
-
+    needles = list(map(Needle.of, secrets))
     fields = response.headers.fields
-    response.headers.fields = tuple((name, recorded(value)) for name, value in fields)
+    response.headers.fields = tuple((name, _shown(value, needles)) for name, value in fields)
     body = response.raw_content or b""
     readable = decoded(response)
     if readable is body:
-        response.raw_content = recorded(body) if body else response.raw_content
-    elif recorded(readable) is not readable:
+        response.raw_content = _shown(body, needles) if body else response.raw_content
+    elif _shown(readable, needles) is not readable:
         response.raw_content = Redacted.of(body, [body])  # what is compressed goes as a whole
+
+
+def record_message_without(flow: http.HTTPFlow, secrets: Iterable[str]) -> None:
+    """Record the last WebSocket message without these secrets, in place."""
+    assert flow.websocket
+    message = flow.websocket.messages[-1]
+    message.content = _shown(message.content, list(map(Needle.of, secrets)))
+
+
+def _shown(data: bytes, needles: Iterable[Needle]) -> bytes:
+    """The data, recorded without what the needles find in it."""
+    shown = data
+    for needle in needles:
+        if needle.found_in(shown):
+            shown = needle.blanked(shown)
+    return data if shown is data else Redacted.showing(shown, data)
 
 
 def decoded(response: http.Response) -> bytes:

@@ -5,7 +5,6 @@ from messages import answers
 from exchanges.exchange import Asked, Exchange
 from exchanges.settings import Settings
 
-
 MESSAGE = "This is not done in advance: ask again when somebody has clicked."
 
 

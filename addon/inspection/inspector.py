@@ -62,7 +62,7 @@ class Inspector:
         ):
             logger.info("%s", line)
         web = version.VERSION if "web_port" in options else None
-        if warnings := start.warnings(listeners, web):
+        if warnings := start.warnings(listeners, settings.paths.frontend, web):
             logger.warning("%s", "; ".join(warnings))
 
     # What is written to a flow

@@ -61,7 +61,9 @@ def described(settings: Settings, logins: Sequence[str], logout: str) -> list[st
     ]
 
 
-def warnings(listeners: Sequence[Listener], web_version: str | None) -> list[str]:
+def warnings(
+    listeners: Sequence[Listener], frontend: Origin | None, web_version: str | None
+) -> list[str]:
     """What may be a danger. `web_version` is that of a mitmweb, None for other tools."""
     found = [
         f"cookie-auth listens on {one.host or 'all interfaces'}, so other machines can reach the"
@@ -74,12 +76,25 @@ def warnings(listeners: Sequence[Listener], web_version: str | None) -> list[str
         for one in listeners
         if one.api.scheme == "http" and not _is_loopback(one.api.host.strip("[]"))
     ]
+    found += [
+        f"front end and API are both {one.api}: what a page calls there outside the prefix gets the"
+        " token in the cookie, and its login is not captured; call the API under the prefix only"
+        for one in listeners
+        if frontend and _is_same_server(one.api, frontend)
+    ]
     if web_version and _numbers(web_version) < MITMWEB_WITH_LOGIN:
         found.append(
             f"mitmweb {web_version} lets every local page read its flows, tokens included"
             " (CVE-2025-23217): use 11.1.2 or newer"
         )
     return found
+
+
+def _is_same_server(one: Origin, other: Origin) -> bool:
+    if one.scheme != other.scheme or one.port != other.port:
+        return False
+    hosts = one.host.strip("[]"), other.host.strip("[]")
+    return hosts[0] == hosts[1] or all(map(_is_loopback, hosts))
 
 
 def _is_loopback(host: str) -> bool:

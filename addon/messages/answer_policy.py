@@ -129,9 +129,15 @@ def apply(headers: http.Headers) -> None:
         kept.append(field)
     if sniffed:
         kept.append((b"X-Content-Type-Options", b"nosniff"))
-    if _BREAKS.search(b"".join([value for _, value in kept])):
-        kept = [(name, _BREAKS.sub(b" ", value)) for name, value in kept]
     headers.fields = tuple(kept)
+    without_line_breaks(headers)
+
+
+def without_line_breaks(headers: http.Headers) -> None:
+    """Put a blank in the place of each CR, LF and NUL in a value, in place."""
+    fields = headers.fields
+    if _BREAKS.search(b"".join([value for _, value in fields])):
+        headers.fields = tuple((name, _BREAKS.sub(b" ", value)) for name, value in fields)
 
 
 def without_dialogs(headers: http.Headers) -> None:
