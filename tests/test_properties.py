@@ -1,35 +1,35 @@
 """No input makes the pure parts raise anything but a refusal, or lets a token through."""
 
-import dataclasses
 import json
 import string
 from collections.abc import Callable
 from typing import Any
 
+from credentials import carriers
+from credentials.cookies import cookie_pairs
+from credentials.jar import Jar
+from credentials.seal import Seal
+from credentials.wallet import Brought, Wallets
+from exchanges import router
+from exchanges.exchange import Exchange
+from exchanges.notes import RECEIVED
+from exchanges.proxy import Configuration, Proxy
+from exchanges.router import Router
+from exchanges.settings import OPTIONS, Settings
 from hypothesis import example, given
 from hypothesis import strategies as st
-from mitmproxy import http
-from mitmproxy.test import tflow
 from messages import answers
-from credentials import cookies as auth_cookie
-from credentials import carriers as credentials
-from tokens import graphql
-from exchanges import router as incoming
-from tokens import capture as login
-from origins import paths as route
 from messages.answers import Refused
-from exchanges.notes import RECEIVED, Secrets
-from exchanges.router import Decisions
 from messages.headers import IndexedHeaders
-from credentials.jar import Jar
-from tokens.json_pointer import JsonPointer
+from mitmproxy import http, options
+from mitmproxy.proxy.mode_specs import ProxyMode
+from mitmproxy.test import tflow
+from origins import paths
+from test_jar import SETTINGS, wallet_of
+from tokens import capture, graphql
 from tokens.capture import Captured
-from messages.received import Head
-from credentials.seal import Seal
-from exchanges.settings import OPTIONS, Settings
-from credentials.wallet import Wallet
+from tokens.json_pointer import JsonPointer
 
-SETTINGS = Settings.parse({option.name: option.default for option in OPTIONS})
 JARS = [Jar("auth-token", "http://api", Seal.of(keys)) for keys in ((), ("s" * 16,))]
 POINTERS = tuple(JsonPointer.parse(text) for text in ("/authToken", "/data/0/token"))
 COOKIE_OCTETS = set(string.ascii_letters + string.digits + "!#$%&'()*+-./:<=>?@[]^_`{|}~")
@@ -51,13 +51,11 @@ header_changes = st.one_of(
 )
 
 
-def wallet_of(jar: Jar) -> Wallet:
-    return Wallet(dataclasses.replace(SETTINGS, seal=jar.seal), jar.name, jar.api, tls=False)
-
-
 def translate(headers: IndexedHeaders, jar: Jar) -> bool:
-    held = wallet_of(jar).read(tuple(headers.get_all("cookie")), True)
-    return credentials.translate(headers, held, SETTINGS, inject=True) is not None
+    fields = tuple(headers.get_all("cookie"))
+    held = wallet_of(jar).read(fields, trusted=True, browser=False)
+    token = carriers.translate(headers, held, SETTINGS.header, SETTINGS.recorded, inject=True)
+    return token is not None
 
 
 @given(st.lists(header_changes))
@@ -112,6 +110,36 @@ REQUEST_SETTINGS = Settings.parse(
         "cookie_auth_refresh": "/refresh",
     }
 )
+MODE = ProxyMode.parse("reverse:http://api")
+
+
+def proxy_of(settings: Settings) -> Proxy:
+    """The addon, as far as routing needs it."""
+    wallets = Wallets(
+        settings.cookie,
+        settings.header,
+        settings.paths.prefix,
+        (b"key",),
+        renews=settings.paths.refresh is not None,
+        several=False,
+    )
+    return Proxy(options.Options(), Configuration(settings, wallets))
+
+
+def reverse_flow() -> http.HTTPFlow:
+    """A flow with the API of `MODE`."""
+    flow = tflow.tflow()
+    flow.client_conn.proxy_mode = MODE
+    return flow
+
+
+def issued_cookies() -> bytes:
+    """The Cookie field of a browser that has logged in."""
+    wallet = proxy_of(REQUEST_SETTINGS).configured.wallets.of(reverse_flow().client_conn)
+    fields = wallet.issue(Captured("issued", b"", {}, "issued-too"), Brought())
+    return "; ".join(field.partition(";")[0] for field in fields).encode()
+
+
 request_fields = st.lists(
     st.sampled_from(
         [
@@ -119,11 +147,14 @@ request_fields = st.lists(
             (b"Host", b"evil.test"),
             (b"Cookie", b"auth-token=one; theme=dark; _ga=1"),
             (b"cookie", b"auth-token=two; auth-token-refresh=three"),
+            (b"Cookie", issued_cookies()),
             (b"Auth-Token", b"own"),
             (b"auth_token", b"own"),
             (b"Origin", b"http://friend.test"),
             (b"Origin", b"http://localhost:8080"),
             (b"Sec-Fetch-Site", b"cross-site"),
+            (b"User-Agent", b"Mozilla/5.0"),
+            (b"If-None-Match", b'"1"'),
             (b"Content-Type", b"application/json"),
         ]
     ),
@@ -131,29 +162,28 @@ request_fields = st.lists(
 )
 
 
-Decide = Callable[[http.HTTPFlow, Wallet, Secrets], None]
+Route = Callable[[http.HTTPFlow, Proxy], Exchange]
 
 
-def remembering(decisions: Decisions) -> Decide:
-    return lambda flow, wallet, secrets: decisions.decide(
-        flow, Head.of(flow.request), wallet, secrets
-    )
-
-
-def decided(decide: Decide, method: str, target: str, fields: Any) -> object:
+def routed(route: Route, proxy: Proxy, method: str, target: str, fields: Any) -> object:
     """What became of a request: all that was changed, noted and remembered, or the refusal."""
-    flow, secrets = tflow.tflow(), Secrets()
+    flow, foreign = reverse_flow(), object()
     flow.request.headers = http.Headers([(b"Host", b"localhost:8080"), *fields])
     flow.request.method, flow.request.path = method, target
-    flow.metadata["of another addon"] = secrets
+    flow.metadata["of another addon"] = foreign
     try:
-        decide(flow, Wallet(REQUEST_SETTINGS, "auth-token", "http://api", tls=False), secrets)
+        exchange = route(flow, proxy)
     except Refused as refused:
         return str(refused)
-    assert flow.metadata.pop("of another addon") is secrets
+    assert proxy.exchanges[flow] is exchange
+    assert flow.metadata.pop("of another addon") is foreign
     flow.metadata.pop(RECEIVED, None)
     data = flow.request.data
-    return data.headers.fields, data.path, data.authority, data.method, flow.metadata, secrets
+    return (
+        *(data.headers.fields, data.path, data.authority, data.method, flow.metadata),
+        *(type(exchange), exchange.session, exchange.token, exchange.refresh_token),
+        exchange.new_cookies,
+    )
 
 
 @given(
@@ -168,25 +198,26 @@ def decided(decide: Decide, method: str, target: str, fields: Any) -> object:
     )
 )
 def test_requests_that_are_alike_are_decided_alike(requests: list[Any]) -> None:
-    decisions = Decisions(REQUEST_SETTINGS)
-
-    def afresh(flow: http.HTTPFlow, wallet: Wallet, secrets: Secrets) -> None:
-        incoming.decide(flow, REQUEST_SETTINGS, wallet, secrets)
-
+    proxy, remembering = proxy_of(REQUEST_SETTINGS), Router()
     for request in requests * 2:
-        assert decided(remembering(decisions), *request) == decided(afresh, *request)
+        afresh = routed(router.route, proxy, *request)
+        assert routed(remembering.route, proxy, *request) == afresh
 
 
 def test_what_is_remembered_of_requests_is_bounded() -> None:
-    decisions = Decisions(REQUEST_SETTINGS)
+    proxy, remembering = proxy_of(REQUEST_SETTINGS), Router()
     for number in range(1000):
-        decided(remembering(decisions), "GET", f"/me?{number}", [])
-    assert 0 < len(decisions._made) <= 256
+        routed(remembering.route, proxy, "GET", f"/me?{number}", [])
+    assert 0 < len(remembering._made) <= 256
+    for long in (("/" + "x" * 300_000, []), ("/me", [(b"X", b"x" * 300_000)])):
+        before = len(remembering._made)
+        routed(remembering.route, proxy, "GET", *long)
+        assert len(remembering._made) == before
 
 
 @given(st.lists(header_text))
 def test_cookie_parsing_never_raises_and_invents_no_value(fields: list[str]) -> None:
-    for _, value in auth_cookie.cookie_pairs(fields):
+    for _, value in cookie_pairs(fields):
         assert any(value in field for field in fields)
 
 
@@ -214,7 +245,7 @@ def test_any_bytes_in_a_cookie_header_are_translated_or_refused(raw: bytes, jar:
 def test_a_token_comes_back_byte_for_byte_or_is_refused(text: str, times: int, jar: Jar) -> None:
     token = text * times
     try:
-        cookies = wallet_of(jar).issue(Captured(token, b"", {}), [])
+        cookies = wallet_of(jar).issue(Captured(token, b"", {}), Brought())
     except Refused as refused:
         assert refused.code == "login_unreadable"
         assert len(token) < 20 or token not in refused.message
@@ -234,14 +265,7 @@ def test_a_token_comes_back_byte_for_byte_or_is_refused(text: str, times: int, j
 
 @given(st.data(), st.sampled_from(JARS))
 def test_a_set_of_pieces_that_is_not_whole_is_never_a_token(data: st.DataObject, jar: Jar) -> None:
-    attributes = SETTINGS.cookie_attributes(tls=False)
-    first, second = (
-        dict(cookie.partition(";")[0].partition("=")[::2] for cookie in cookies)
-        for cookies in (
-            jar.issue(letter * data.draw(st.integers(4000, 16000)), attributes, [])
-            for letter in "ab"
-        )
-    )
+    first, second = (jar.cookies(letter * data.draw(st.integers(4000, 16000))) for letter in "ab")
     names = data.draw(st.sets(st.sampled_from(sorted(first.keys() | second.keys()))))
     mixed = {name: data.draw(st.sampled_from([first, second])).get(name, "") for name in names}
     try:
@@ -267,7 +291,7 @@ def test_any_login_answer_is_captured_passed_or_refused(
     response.headers = http.Headers(Content_Encoding=coding) if coding else http.Headers()
     response.raw_content = body
     try:
-        captured = login.read_answer(method, response, POINTERS, redact=redact)
+        captured = capture.read_answer(method, response, POINTERS, redact=redact)
     except Refused as refused:
         assert refused.code in ("login_unreadable", "token_not_found")
     else:
@@ -284,11 +308,11 @@ def test_a_captured_token_is_nowhere_in_what_the_browser_gets(
     response.headers = http.Headers([(b"X-Echo", value)])
     response.raw_content = json.dumps(body).encode()
     try:
-        captured = login.read_answer("POST", response, POINTERS, redact=True)
+        captured = capture.read_answer("POST", response, POINTERS, redact=True)
     except Refused:
         return
     assert captured is not None
-    login.replace_body(response, captured)
+    capture.replace_body(response, captured)
     assert "x-echo" not in response.headers or "\ud800" <= token <= "\udfff"
     document = json.loads(response.content or b"")
     if document != {"loggedIn": True}:
@@ -297,7 +321,7 @@ def test_a_captured_token_is_nowhere_in_what_the_browser_gets(
 
 @given(st.text())
 def test_normalising_settles(target: str) -> None:
-    path = route.normalise(target)
+    path = paths.normalise(target)
     assert path.startswith("/")
     assert "//" not in path
 
