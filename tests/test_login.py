@@ -196,7 +196,7 @@ def test_a_name_that_may_be_a_secret_itself_is_not_told(
     body: object, headers: dict[str, str]
 ) -> None:
     with pytest.raises(Refused) as caught:
-        read(body, **headers)
+        read(body, **headers)  # type: ignore[arg-type]
     assert caught.value.code == "token_not_found"
     assert caught.value.message.endswith("under a name that is not told here")
     assert SECRET not in caught.value.message
