@@ -27,17 +27,17 @@ def own_addon(tmp_path: Path) -> Path:
     """A copy of the script that a test may edit, beside the packages as they are."""
     folder = tmp_path / "addon"
     folder.mkdir()
-    for package in ("token_handler", "upstream", "inspection"):
-        (folder / package).symlink_to(ADDON.parent / package)
+    for package in ADDON.parent.iterdir():
+        if (package / "__init__.py").exists():
+            (folder / package.name).symlink_to(package)
     return Path(shutil.copy(ADDON, folder))
 
 
-@pytest.fixture
-def own_package(own_addon: Path) -> Path:
-    """A copy of the package, beside the copy of the script."""
-    package = own_addon.parent / "token_handler"
+def own_package(own_addon: Path, name: str) -> Path:
+    """A copy of the package that a test may edit, beside the copy of the script."""
+    package = own_addon.parent / name
     package.unlink()
-    return Path(shutil.copytree(ADDON.parent / "token_handler", package))
+    return Path(shutil.copytree(ADDON.parent / name, package))
 
 
 @pytest.mark.parametrize(
@@ -139,30 +139,36 @@ def test_an_option_changed_while_running_is_validated_and_rolled_back(
 
 
 SABOTAGE = """
-from token_handler import {module}
+import {module} as module
 def recurse(depth):
     return recurse(depth + 1)
 def fail(*args, **kwargs):
     {statement}
-{module}.{function} = fail
+module.{function} = fail
 """
 
 
 @pytest.mark.parametrize(
     ("module", "function", "statement", "target", "reaches_api"),
     [
-        ("credentials", "translate", "raise TypeError('sekret')", "/me", False),
-        ("route", "normalise", "recurse(0)", "/me", False),
-        ("received", "differences", "raise ValueError('sekret')", "/me", False),
-        ("leak", "LeakAlarm.check_headers", "raise ValueError('sekret')", "/me", True),
-        ("leak", "LeakAlarm.check_body", "raise ValueError('sekret')", "/me", True),
-        ("guard", "is_trusted", "raise ValueError('sekret')", "/me", False),
-        ("answers", "logged_out", "raise KeyError('sekret')", "/logout", False),
-        ("graphql", "is_other_operation", "raise ValueError('sekret')", "/login", False),
-        ("credentials", "translate_set_cookies", "raise ValueError('sekret')", "/me", True),
-        ("login", "read_answer", "raise ValueError('sekret')", "/login", True),
-        ("login", "read_answer", "recurse(0)", "/login", True),
-        ("login", "replace_body", "raise TypeError('sekret')", "/login", True),
+        ("credentials.carriers", "translate", "raise TypeError('sekret')", "/me", False),
+        ("credentials.wallet", "Wallet.read", "raise ValueError('sekret')", "/me", False),
+        ("credentials.wallet", "Wallet.issue", "raise ValueError('sekret')", "/login", True),
+        ("credentials.wallet", "Wallet.expire", "raise ValueError('sekret')", "/logout", False),
+        ("messages.validators", "own_validators", "raise ValueError('sekret')", "/me", False),
+        ("messages.answer_policy", "apply", "raise ValueError('sekret')", "/login", True),
+        ("origins.framing", "forbid_framing", "raise ValueError('sekret')", "/me", True),
+        ("origins.paths", "normalise", "recurse(0)", "/me", False),
+        ("exchanges.received", "differences", "raise ValueError('sekret')", "/me", False),
+        ("exchanges.leaks", "LeakAlarm.check_headers", "raise ValueError('sekret')", "/me", True),
+        ("exchanges.leaks", "LeakAlarm.check_body", "raise ValueError('sekret')", "/me", True),
+        ("origins.rules", "judge", "raise ValueError('sekret')", "/me", False),
+        ("messages.answers", "logged_out", "raise KeyError('sekret')", "/logout", False),
+        ("tokens.graphql", "is_other_operation", "raise ValueError('sekret')", "/login", False),
+        ("exchanges.api", "translate_set_cookies", "raise ValueError('sekret')", "/me", True),
+        ("tokens.capture", "read_answer", "raise ValueError('sekret')", "/login", True),
+        ("tokens.capture", "read_answer", "recurse(0)", "/login", True),
+        ("tokens.capture", "replace_body", "raise TypeError('sekret')", "/login", True),
     ],
 )
 def test_an_exception_in_a_hook_is_an_internal_error_and_nothing_passes(
@@ -194,9 +200,9 @@ def test_an_exception_in_a_hook_is_an_internal_error_and_nothing_passes(
 @pytest.mark.parametrize(
     ("module", "function", "target", "origin"),
     [
-        ("guard", "answer_cors", "/login", None),
-        ("guard", "answer_cors", "/me", None),
-        ("answers", "refusal", "/me", "http://evil.test"),
+        ("origins.cors", "answer_cors", "/login", None),
+        ("origins.cors", "answer_cors", "/me", None),
+        ("messages.answers", "refusal", "/me", "http://evil.test"),
     ],
 )
 def test_an_exception_in_the_answer_to_an_exception_lets_nothing_pass_either(
@@ -281,13 +287,13 @@ def test_an_answer_that_is_under_way_while_the_script_breaks_is_held_back(
 
 
 def test_edits_to_the_modules_beside_the_script_take_effect_when_it_reloads(
-    start: Callable[..., Mitmdump], upstream: Upstream, own_addon: Path, own_package: Path
+    start: Callable[..., Mitmdump], upstream: Upstream, own_addon: Path
 ) -> None:
     mitmdump = start(scripts=(own_addon,))
     client = mitmdump.client
     upstream.answers('{"authToken": "sekret"}')
     assert client.post("/login").body == b'{"loggedIn": true}'
-    module = own_package / "login.py"
+    module = own_package(own_addon, "tokens") / "capture.py"
     edit(module, module.read_text().replace('{"loggedIn": true}', '{"loggedIn": true, "new": 1}'))
     edit(own_addon, own_addon.read_text())
     mitmdump.wait_for_log(r"(?s)(Loading script.*){2}")
@@ -295,13 +301,13 @@ def test_edits_to_the_modules_beside_the_script_take_effect_when_it_reloads(
 
 
 def test_a_reload_with_wrong_options_refuses_everything(
-    start: Callable[..., Mitmdump], own_addon: Path, own_package: Path
+    start: Callable[..., Mitmdump], own_addon: Path
 ) -> None:
     mitmdump = start("--set", "cookie_auth_samesite=lax", scripts=(own_addon,))
     client = mitmdump.client
     assert client.get("/me").status == 200
-    module = own_package / "settings.py"
-    edit(module, module.read_text().replace('_one_of("lax", "strict"', '_one_of("x", "strict"'))
+    module = own_package(own_addon, "credentials") / "options.py"
+    edit(module, module.read_text().replace('one_of("lax", "strict"', 'one_of("x", "strict"'))
     edit(own_addon, own_addon.read_text())
     mitmdump.wait_for_log("cookie_auth_samesite: 'lax' is wrong")
     assert client.get("/me").status == 503
