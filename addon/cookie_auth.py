@@ -51,7 +51,8 @@ from exchanges.refusal import Refusal  # noqa: E402
 from exchanges.router import Router, exchange_of  # noqa: E402
 from exchanges.settings import OPTIONS, Settings  # noqa: E402
 from inspection.inspector import Inspector  # noqa: E402
-from messages import streaming  # noqa: E402
+from messages import answers, streaming  # noqa: E402
+from messages.answers import Refused  # noqa: E402
 from settings.option import InvalidOption  # noqa: E402
 from upstream import gaps, redaction  # noqa: E402
 
@@ -96,7 +97,7 @@ class CookieAuth:
                 shown = given[0] if isinstance(given, list) and len(given) == 1 else given
                 logger.error("%s", InvalidOption(option.name, shown, option.form))
         ctx.options.update(**{name: value for name, (value, _) in OWN_VALUES.items()})
-        self.reopen_gaps = gaps.install(self._answer_failure, self._most_held_back)
+        self.reopen_gaps = gaps.install(self._answer_failure, self._most_held_back, answers.refusal)
         self.inspector.load(loader)
 
     def configure(self, updated: set[str]) -> None:
@@ -225,18 +226,18 @@ class CookieAuth:
 
     # What `upstream.gaps` asks, where mitmproxy has no hook
 
-    def _answer_failure(self, flow: http.HTTPFlow, reason: str) -> http.Response | None:
+    def _answer_failure(self, flow: http.HTTPFlow, code: str, reason: str) -> http.Response | None:
         """What the browser gets when the flow fails on its way."""
-        if not is_reverse(flow) or notes.KIND not in flow.metadata:
-            return None
         try:
+            if notes.KIND not in flow.metadata:  # it was malformed from the start
+                raise Refused(code, f"The request was refused: {reason}.")
             exchange = exchange_of(flow, self.proxy)
-            response = exchange.failed(reason)
+            response = exchange.failed(code, reason)
             if response:
                 exchange.add_new_cookies(response)
             return response
         except Exception as error:
-            return Refusal.of(flow, self.proxy, error).failed(reason)
+            return Refusal.of(flow, self.proxy, error).failed(code, reason)
 
     def _most_held_back(self, flow: http.HTTPFlow, is_request: bool) -> int | None:
         """How many bytes of a body that cannot stream are held back; None for any number."""

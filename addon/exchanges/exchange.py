@@ -13,6 +13,7 @@ from origins import cors
 from origins.origin import Origin
 from origins.rules import Verdict
 from tokens.capture import Captured
+from upstream import gaps
 
 from exchanges import leaks, notes
 from exchanges.proxy import Proxy
@@ -98,12 +99,14 @@ class Exchange:
         if self.settings.redact:
             leaks.record_message_without(self.flow, self.secrets())
 
-    def failed(self, reason: str) -> http.Response | None:
-        """What the browser gets when the upstream does not answer; None for mitmproxy's own way.
+    def failed(self, code: str, reason: str) -> http.Response | None:
+        """What the browser gets when mitmproxy gives the exchange up; None for no answer at all.
 
-        Raises Refused.
+        `code` is `upstream_unreachable`, or `bad_request` for what the browser sent. Raises Refused.
         """
-        raise Refused("upstream_unreachable", f"No answer from {self.upstream}: {reason}.")
+        if code == gaps.BAD_REQUEST:
+            raise Refused(code, f"The request was refused: {reason}.")
+        raise Refused(code, f"No answer from {self.upstream}: {reason}.")
 
     # What the kinds use
 

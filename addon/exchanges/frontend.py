@@ -59,10 +59,10 @@ class FrontEnd(Exchange):
         assert response
         self.finish_answer(response)
 
-    def failed(self, reason: str) -> http.Response | None:
+    def failed(self, code: str, reason: str) -> http.Response | None:
         if answers.is_navigation(self.flow.request.headers):
             return answers.frontend_down(self.upstream, reason)
-        return super().failed(reason)
+        return super().failed(code, reason)
 
     def secrets(self) -> list[str]:
         """The values of our cookies, which the front end may repeat."""

@@ -119,7 +119,7 @@ class Login(Api):
         method, path = self.flow.request.method, printable_path(self.flow.request)
         self.proxy.last_login = f"{time.strftime('%H:%M:%S')} {method} {path}"
 
-    def failed(self, reason: str) -> http.Response | None:
+    def failed(self, code: str, reason: str) -> http.Response | None:
         if reason == TOO_LONG:
             raise Refused("login_unreadable", f"The API's answer to this login: {reason}.")
-        return super().failed(reason)
+        return super().failed(code, reason)

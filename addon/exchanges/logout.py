@@ -55,7 +55,7 @@ class Logout(Api):
     async def answer(self) -> None:
         """Ours."""
 
-    def failed(self, reason: str) -> http.Response:
+    def failed(self, code: str, reason: str) -> http.Response:
         return self.logged_out(None)
 
     def logged_out(self, upstream: str | None) -> http.Response:
@@ -100,5 +100,5 @@ class SignOut(Logout):
         done = 200 <= self.flow.response.status_code <= 299
         self.flow.response = self.logged_out("done" if done else "failed")
 
-    def failed(self, reason: str) -> http.Response:
+    def failed(self, code: str, reason: str) -> http.Response:
         return self.logged_out("failed")

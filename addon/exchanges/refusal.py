@@ -58,7 +58,7 @@ class Refusal(Exchange):
     async def answer(self) -> None:
         self._answer()
 
-    def failed(self, reason: str) -> http.Response:
+    def failed(self, code: str, reason: str) -> http.Response:
         self._answer()
         assert self.flow.response
         return self.flow.response

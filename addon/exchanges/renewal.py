@@ -80,7 +80,7 @@ class OwnRequest(Exchange):
     async def request_head(self) -> None:
         """It was made as the API wants it."""
 
-    def failed(self, reason: str) -> http.Response | None:
+    def failed(self, code: str, reason: str) -> http.Response | None:
         return None
 
 

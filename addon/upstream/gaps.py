@@ -1,20 +1,35 @@
 """What mitmproxy's HTTP layer lacks, put in its place.
 
-- It reports a failing upstream to the browser as a page of its own; a response that an addon sets
-  in `error()` is ignored. Here the addon answers.
+- It tells the browser of a failing upstream, and of a message that it cannot or will not read, with
+  a page of its own, which quotes what it read; a response that an addon sets in `error()` is
+  ignored. Here the addon answers.
 - It holds back a whole body before the `request()` and `response()` hooks, however long. Here the
   addon says how long that may be.
 - It raises on HTTP/1 trailers and leaves the client waiting (mitmproxy issue 2474). Here they are
   discarded, as RFC 9110, 6.5.1 allows.
-- Its log quotes what it could not read, which may hold a token. Here the quotation is left out.
+- Its log and the flow's error quote what it could not read, which may hold a token. Here the
+  quotation is left out.
 - It takes an HTTP/1 interim answer (100, 103) for the final one (issue 2229), and writes the final
   one to its log. Here interim answers are left out.
 
-For that, two methods of `HttpStream` (mitmproxy `proxy/layers/http/__init__.py`) and two functions
-of `_http1.py` are wrapped; they are alike in 11.0.2 and 12.3.1. A mitmproxy without them is left as
-it is.
+For that, three methods of `HttpStream` (mitmproxy `proxy/layers/http/__init__.py`) and three
+functions of `_http1.py` are wrapped; they are alike in 11.0.2 and 12.3.1. A mitmproxy without them
+is left as it is, and so is a flow that did not come in through a reverse mode.
+
+Where mitmproxy makes a page (`_base.format_error`), and what makes ours:
+
+- `check_invalid` of a request (400: header names, framing, scheme, CONNECT) and of an answer (502);
+  `check_body_size` with `body_size_limit` (413, 502); `handle_protocol_error` (502: what cannot be
+  reached, breaks off or is no HTTP, of all HTTP versions). All of them end in a
+  `ResponseProtocolError` for the browser, of which `_http1.py`, `_http2.py` or `_http3.py` makes
+  the page: `answering` puts our answer in its place.
+- `Http1Server.read_headers` (400: a request line, header line or length that cannot be parsed),
+  which sends the page itself: `read_request_head`.
+- A request without a host gets one from the mode, in reverse modes; an HTTP/2 or HTTP/3 browser
+  that breaks the protocol gets no page, its connection ends.
 """
 
+import html
 import logging
 import re
 from collections.abc import Callable, Generator
@@ -23,44 +38,72 @@ from typing import Any
 import h11
 from h11._readers import ChunkedReader
 from mitmproxy import http
-from mitmproxy.connection import ConnectionState
-from mitmproxy.proxy.layers.http import HttpStream, SendHttp, _events, _http1
+from mitmproxy.connection import Client, ConnectionState
+from mitmproxy.net.http import status_codes
+from mitmproxy.net.http.http1 import assemble_response
+from mitmproxy.proxy import commands, mode_specs
+from mitmproxy.proxy.layers.http import DropStream, HttpStream, SendHttp, _events, _hooks, _http1
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 logger = logging.getLogger(__name__)
 
 Commands = Generator[Any, Any, Any]
-Answer = Callable[[http.HTTPFlow, str], http.Response | None]
-"""Makes the answer to a failed flow, from the reason; None leaves it to mitmproxy."""
+Answer = Callable[[http.HTTPFlow, str, str], http.Response | None]
+"""Makes the answer to a failed flow, from BAD_REQUEST or UNREACHABLE and the reason. None where
+nobody gets one: the flow is of the addon's own and has no answer then."""
+Refusal = Callable[[str, str, str], http.Response]
+"""Makes the answer to a request of which there is no flow, from method, code and message."""
 Limit = Callable[[http.HTTPFlow, bool], int | None]
 """How many bytes of a flow's request (True) or answer may be held back; None for any number."""
+
+BAD_REQUEST, UNREACHABLE = "bad_request", "upstream_unreachable"
 
 TOO_LONG = "it is too long to be read"
 """The reason for a flow whose request or answer went over its limit."""
 
 _INTERIM_ANSWER = re.compile(rb"HTTP/1\.\d 1(?!01)\d\d[ \r\n]")  # 101 is a final one
 
-# What mitmproxy and the system say of a connection. Other messages may quote the answer.
-_ABOUT_THE_CONNECTION = re.compile(
+# What mitmproxy and the system say of a connection, or of an option. Other messages may quote.
+_QUOTES_NOTHING = re.compile(
     r"\[Errno|Multiple exceptions|Certificate verify failed|TLS|OpenSSL|The remote server|"
+    r"(?:Request|Response) body exceeds|mitmproxy received an HTTP CONNECT|"
     r"[\w ]*(?:connection|stream)[\w ]*$",
     re.IGNORECASE,
 )
+# What mitmproxy (`net/http/validate.py`, `net/http/http1/read.py`) and h11 find wrong.
+_RULES = re.compile(
+    r"invalid header name|message with both transfer-encoding and content-length headers|"
+    r"unexpected HTTP transfer-encoding +for (?:request|HTTP/\d\.\d|response with status code \d+)|"
+    r"(?:multiple|invalid|unknown) (?:transfer-encoding|content-length) headers?|"
+    r"Invalid headers|Invalid header line|Invalid request scheme|Invalid HTTP/[23] \w+ headers|"
+    r"Bad HTTP (?:request|response) line|illegal chunk header|malformed chunk footer"
+)
 
 
-def describe(message: str) -> str:
-    """The reason for a failure, from mitmproxy's message, with nothing from the answer in it."""
-    if message == TOO_LONG or _ABOUT_THE_CONNECTION.match(message):
+def describe(message: str, code: str = UNREACHABLE) -> str:
+    """The reason for a failure, from mitmproxy's message, with nothing from the wire in it."""
+    if message == TOO_LONG or _QUOTES_NOTHING.match(message):
         return re.sub(r"\[Errno -?\d+\] ", "", message).rstrip(".")
-    return "what it sent is no HTTP answer"
+    what = "it is no HTTP request" if code == BAD_REQUEST else "what it sent is no HTTP answer"
+    rule = broken_rule(message)
+    return f"{what} ({rule})" if rule else what
 
 
-# A bytes literal, as `repr` writes it.
-_QUOTED = re.compile(r"""b(['"])(?:\\.|(?!\1).)*\1""", re.DOTALL)
+def broken_rule(message: str) -> str:
+    """The rule that a message of mitmproxy's says was broken, in its words; empty if unknown."""
+    match = _RULES.search(_QUOTED.sub("", message))
+    return " ".join(match[0].split()) if match else ""
+
+
+# A bytes literal, as `repr` writes it; or text, which is what `Headers.get` gives.
+_QUOTED = re.compile(
+    r"""(?:b|(?<=header: )|(?<=encoding ))(['"])(?:\\.|(?!\1).)*\1|(?<=request scheme: ).+""",
+    re.DOTALL,
+)
 
 
 def without_quotations(text: str) -> str:
-    """A message of mitmproxy's without the bytes from the wire that it quotes."""
+    """A message of mitmproxy's without what it quotes from the wire."""
     return _QUOTED.sub("(left out)", text)
 
 
@@ -70,58 +113,74 @@ class _WithoutQuotations(logging.Filter):
         return True
 
 
-def install(answer: Answer, limit: Limit) -> Callable[[], None]:
-    """Have failures of upstream servers answered by `answer`. Returns what undoes it."""
+_FIELD_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, 5.6.2
+_NOT_RECORDED = (b"cookie", b"content-length", b"transfer-encoding")
+
+# Sends nothing: the flow was killed. An enumeration's member in mitmproxy 12, a status in 11.
+_KILLED = getattr(getattr(_events, "ErrorCode", None), "KILL", status_codes.NO_RESPONSE)
+
+_LOGGERS = ("mitmproxy.proxy.server", "mitmproxy.addons.clientplayback")
+
+
+def install(answer: Answer, limit: Limit, refusal: Refusal) -> Callable[[], None]:
+    """Have what fails in reverse modes answered by `answer`. Returns what undoes it."""
     try:
         handle_protocol_error = HttpStream.handle_protocol_error
         check_body_size = HttpStream.check_body_size
+        check_invalid = HttpStream.check_invalid
         make_body_reader = _http1.make_body_reader
         read_headers = _http1.Http1Client.read_headers
+        read_request = _http1.Http1Server.read_headers
     except AttributeError:
-        logger.warning("cookie-auth does not know this mitmproxy: failing upstreams get its pages")
+        logger.warning("cookie-auth does not know this mitmproxy: what fails gets its pages")
         return lambda: None
 
-    def handle(self: HttpStream, event: Any) -> Commands:
-        """Send our answer in front of the error, as long as nothing was sent to the browser."""
-        response = None
-        unanswered = self.server_state in (
-            self.state_uninitialized,
-            self.state_wait_for_response_headers,
-            self.state_consume_response_body,
-        )
-        connected = self.context.client.state & ConnectionState.CAN_WRITE
-        if isinstance(event, _events.ResponseProtocolError) and unanswered and connected:
-            reason = describe(event.message)
-            response = answer(self.flow, reason)
-            if response is not None:
-                event.message = reason  # it is logged as well
-        if response is None:
-            yield from handle_protocol_error(self, event)
-            return
-        self.flow.response = response
-        # The error closes an HTTP/1 connection, as it must while the rest of a request may come.
-        is_http1 = not (self.flow.request.is_http2 or self.flow.request.is_http3)
-        must_close = is_http1 and self.client_state != self.state_done
-        commands = handle_protocol_error(self, event)
-        reply = None
+    def answering(self: HttpStream, steps: Commands, code: str) -> Commands:
+        """What mitmproxy does about a failure, with our answer in front of the error that ends it.
+
+        That is made when mitmproxy reports the failure, which it does before it tells the browser;
+        as long as nothing was sent there.
+        """
+        if not _is_reverse(self.context.client):
+            return (yield from steps)
+        response = reply = None
         while True:
             try:
-                command = commands.send(reply)
-            except StopIteration:
-                return
-            if isinstance(command, SendHttp) and command.event is event:
+                command = steps.send(reply)
+            except StopIteration as end:
+                return end.value
+            if isinstance(command, commands.StartHook) and (error := self.flow.error):
+                error.msg = describe(error.msg, code)
+                if code == BAD_REQUEST:
+                    _forget_what_is_malformed(self.flow.request)
+                if isinstance(command, _hooks.HttpErrorHook) and _is_unanswered(self):
+                    # It takes the place of the one that was refused, which would be recorded.
+                    self.flow.response = response = answer(self.flow, code, error.msg)
+            elif response and _ends_in_a_page(self, command):
                 yield from _send(self, response)
-                if not must_close:
-                    end = _events.ResponseEndOfMessage(self.stream_id)
-                    command = SendHttp(end, self.context.client)
+                if not _must_close(self):  # else the error does that
+                    yield DropStream(self.stream_id)
+                    end_of_answer = _events.ResponseEndOfMessage(self.stream_id)
+                    command = SendHttp(end_of_answer, self.context.client)
             reply = yield command
+
+    def handle(self: HttpStream, event: Any) -> Commands:
+        steps = handle_protocol_error(self, event)
+        is_answer = isinstance(event, _events.ResponseProtocolError)
+        return answering(self, steps, UNREACHABLE) if is_answer else steps
+
+    def validate(self: HttpStream, request: bool) -> Commands:
+        code = BAD_REQUEST if request else UNREACHABLE
+        return answering(self, check_invalid(self, request), code)
 
     def check(self: HttpStream, request: bool) -> Commands:
         most = limit(self.flow, request)
-        if most is None:
-            return check_body_size(self, request)
-        size = len(self.request_body_buf) if request else _size_of_answer(self)
-        return fail(self, request) if size > most else check_body_size(self, request)
+        if most is not None:
+            size = len(self.request_body_buf) if request else _size_of_answer(self)
+            if size > most:
+                return fail(self, request)
+        code = BAD_REQUEST if request else UNREACHABLE
+        return answering(self, check_body_size(self, request), code)
 
     def fail(self: HttpStream, request: bool) -> Commands:
         """Fail a body that goes over its limit, as mitmproxy's body_size_limit does."""
@@ -137,23 +196,46 @@ def install(answer: Answer, limit: Limit) -> Callable[[], None]:
             pass
         return read_headers(self, event)
 
-    def put(handle: Any, check: Any, make_reader: Any, read: Any) -> None:
+    def read_request_head(self: _http1.Http1Server, event: Any) -> Commands:
+        for command in read_request(self, event):
+            # All that it sends itself is the page, which says why, and quotes the line.
+            if isinstance(command, commands.SendData) and _is_reverse(self.context.client):
+                reason = describe(html.unescape(command.data.decode(errors="replace")), BAD_REQUEST)
+                response = refusal("GET", BAD_REQUEST, f"The request was refused: {reason}.")
+                response.headers["Connection"] = "close"
+                command.data = assemble_response(response)
+            yield command
+
+    def put(
+        handle: Any, check: Any, validate: Any, make_reader: Any, read: Any, read_request: Any
+    ) -> None:
         HttpStream.handle_protocol_error = handle  # type: ignore[method-assign]
         HttpStream.check_body_size = check  # type: ignore[method-assign]
+        HttpStream.check_invalid = validate  # type: ignore[method-assign]
         _http1.make_body_reader = make_reader
         _http1.Http1Client.read_headers = read  # type: ignore[method-assign]
+        _http1.Http1Server.read_headers = read_request  # type: ignore[method-assign]
 
     def make_reader(size: int | None) -> Any:
         reader = make_body_reader(size)
         return _WithoutTrailers(reader) if isinstance(reader, ChunkedReader) else reader
 
     def undo() -> None:
-        put(handle_protocol_error, check_body_size, make_body_reader, read_headers)
-        wire_log.removeFilter(log_filter)
+        put(
+            handle_protocol_error,
+            check_body_size,
+            check_invalid,
+            make_body_reader,
+            read_headers,
+            read_request,
+        )
+        for name in _LOGGERS:
+            logging.getLogger(name).removeFilter(log_filter)
 
-    put(handle, check, make_reader, read_final_headers)
-    wire_log, log_filter = logging.getLogger("mitmproxy.proxy.server"), _WithoutQuotations()
-    wire_log.addFilter(log_filter)
+    put(handle, check, validate, make_reader, read_final_headers, read_request_head)
+    log_filter = _WithoutQuotations()
+    for name in _LOGGERS:
+        logging.getLogger(name).addFilter(log_filter)
     return undo
 
 
@@ -182,7 +264,47 @@ class _WithoutTrailers:
         return h11.EndOfMessage() if isinstance(event, h11.EndOfMessage) else event
 
 
+def _is_reverse(client: Client) -> bool:
+    return isinstance(client.proxy_mode, mode_specs.ReverseMode)
+
+
+def _forget_what_is_malformed(request: http.Request) -> None:
+    """Leave out of a refused request, which is recorded, what may have been meant as a cookie."""
+    request.headers.fields = tuple(
+        (name, value)
+        for name, value in request.headers.fields
+        if _FIELD_NAME.fullmatch(name) and name.lower() not in _NOT_RECORDED
+    )
+
+
+def _is_unanswered(stream: HttpStream) -> bool:
+    """Whether nothing of an answer was sent to the browser."""
+    return stream.server_state in (
+        stream.state_uninitialized,
+        stream.state_wait_for_response_headers,
+        stream.state_consume_response_body,
+    )
+
+
+def _ends_in_a_page(stream: HttpStream, command: commands.Command) -> bool:
+    """Whether mitmproxy would make a page of this for the browser, if that is still there."""
+    return (
+        isinstance(command, SendHttp)
+        and isinstance(command.event, _events.ResponseProtocolError)
+        and command.event.code != _KILLED
+        and bool(stream.context.client.state & ConnectionState.CAN_WRITE)
+    )
+
+
+def _must_close(stream: HttpStream) -> bool:
+    """Whether an HTTP/1 connection must end, since the rest of a request may come on it."""
+    request = stream.flow.request
+    return not (request.is_http2 or request.is_http3) and stream.client_state != stream.state_done
+
+
 def _send(stream: HttpStream, response: http.Response) -> Commands:
+    if _must_close(stream):
+        response.headers["Connection"] = "close"
     client, content = stream.context.client, response.raw_content
     yield SendHttp(_events.ResponseHeaders(stream.stream_id, response, not content), client)
     if content:
