@@ -14,31 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from browser_client import Browser
 from support import Client, Message, Mitmdump, Upstream, answer, eventually, free_port, running
 from test_jar import jwt
 
 ProxyWith = Callable[..., Mitmdump]
 
 SECRET = "cookie_auth_secret=a secret of some length".replace(" ", "-")
-
-
-class Browser:
-    """Keeps the proxy's cookies as a browser does."""
-
-    def __init__(self, *clients: Client) -> None:
-        self.clients = clients
-        self.cookies: dict[str, str] = {}
-
-    def request(self, method: str, target: str, body: str = "{}", **headers: str) -> Message:
-        cookie = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        client = random.choice(self.clients)
-        got = client.request(method, target, [("Cookie", cookie)], body, **headers)
-        for field in got.set_cookies:
-            name, _, value = field.partition(";")[0].partition("=")
-            self.cookies.pop(name, None)
-            if "; Max-Age=0" not in field:
-                self.cookies[name] = value
-        return got
 
 
 def accounts(request: Message) -> bytes:
@@ -95,7 +77,7 @@ def test_a_long_token_is_split_and_joined_and_leaves_nothing_stale(
         browser.request("GET", "/me")
         assert upstream.last.one("auth-token") == token
         assert upstream.last.one("cookie") is None
-    assert len(browser.cookies) > 1
+    assert len(browser.tokens) > 1
     browser.request("POST", "/logout")
     assert not browser.cookies
 
@@ -257,7 +239,7 @@ def test_several_apis_in_one_proxy_share_no_token(upstream: Upstream, confdir: P
             api.answers(json.dumps({"authToken": token}))
             browser.clients = (client,)
             browser.request("POST", "/login")
-        assert browser.cookies == {f"auth-token-{first.port}": "one", f"auth-token-{port}": "two"}
+        assert browser.tokens == {f"auth-token-{first.port}": "one", f"auth-token-{port}": "two"}
         browser.cookies["theme"] = "dark"
         for client, api, token in zip(clients, (upstream, second), ("one", "two"), strict=True):
             browser.clients = (client,)

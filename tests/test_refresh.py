@@ -11,8 +11,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from browser_client import Browser
 from support import Client, Message, Mitmdump, Upstream, answer, free_port, running
-from test_any_api import SECRET, Browser
+from test_any_api import SECRET
 from test_jar import jwt
 
 ProxyWith = Callable[..., Mitmdump]
