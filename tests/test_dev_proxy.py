@@ -41,18 +41,18 @@ Covered, by the name it has there (hpm: http-proxy-middleware `test/e2e`, httpxy
 
 import gzip
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
-from support import Client, Headers, Mitmdump, Upstream, answer
-from origins import paths as route
 from credentials.cookies import (
     Forwarded,
     cookie_pairs,
     forwarded_cookies,
-    forwarded_set_cookie,
 )
+from credentials.forwarded import forwarded_set_cookie
+from origins import references
 from origins.origin import Origin
+from support import Client, Headers, Mitmdump, Upstream, answer
 
 ProxyWith = Callable[..., Mitmdump]
 
@@ -185,7 +185,12 @@ API = Origin("https", "api.example.com", 443)
         ("https://other.example.com/x", "/api", "", "https://other.example.com/x"),
         ("mailto:a@api.example.com", "/api", "", "mailto:a@api.example.com"),
         ("https://[", "/api", "", "https://["),
-        ("https://api.example.com/a\r\n b", "/api", "", "https://api.example.com/a\r\n b"),
+        # What URL parsers drop (WHATWG URL, 4.4)
+        ("https://api.example.com/a\r\n b", "/api", "", "/api/a b"),
+        ("/v1/\t/evil.test", "", "/v1", "/v1//evil.test"),
+        ("/v1/\t\\evil.test", "", "/v1", "/v1/\\evil.test"),
+        (" \0/v1/\r/evil.test ", "/api", "/v1", "/api//evil.test"),
+        ("ht\ttps://api.example.com/items", "/api", "", "/api/items"),
         ("https://api.example.com//evil.test", "", "", "https://api.example.com//evil.test"),
         ("https://api.example.com/\\evil.test", "", "", "https://api.example.com/\\evil.test"),
         ("/v1//evil.test", "", "/v1", "/v1//evil.test"),
@@ -194,7 +199,7 @@ API = Origin("https", "api.example.com", 443)
 def test_references_to_the_api_lead_to_the_proxy(
     reference: str, prefix: str, base_path: str, seen: str
 ) -> None:
-    assert route.to_browser(reference, API, prefix, base_path) == seen
+    assert references.to_browser(reference, API, prefix, base_path) == seen
 
 
 def test_redirects_and_links_stay_with_the_proxy(proxy_with: ProxyWith, upstream: Upstream) -> None:
@@ -227,13 +232,17 @@ def test_redirects_and_links_stay_with_the_proxy(proxy_with: ProxyWith, upstream
         (["auth-token"], ["auth-token=t"], ""),
         (["A"], ["a=1"], ""),
         (["a"], ['a="x; auth-token=t"'], 'a="x'),
+        (["*"], ["auth-token-login=t; auth-token-refresh.0=t; auth-token-8082-login=t"], ""),
+        # Another proxy of our kind, whose cookie is called sid
+        (["*"], ["sid=t; sid.0=t; sid-refresh=t; sid-login=t; sid-8082=t; sidx=u"], "sidx=u"),
+        (["sid"], ["sid=t"], ""),
     ],
 )
 def test_only_named_cookies_go_to_the_api(
     names: list[str], fields: list[str], forwarded: str
 ) -> None:
     passing = Forwarded(frozenset(names), "auth-token")
-    assert forwarded_cookies(cookie_pairs(fields), passing) == forwarded
+    assert forwarded_cookies(cookie_pairs(fields), passing, ["sid"]) == forwarded
 
 
 @pytest.mark.parametrize(
@@ -257,7 +266,7 @@ def test_only_named_cookies_go_to_the_api(
 )  # fmt: skip
 def test_a_forwarded_cookie_is_made_the_proxys(field: str, tls: bool, seen: str | None) -> None:
     def to_browser(path: str) -> str:
-        return route.to_browser(path, API, "/api", "/v1") if path.startswith("/v1") else path
+        return references.to_browser(path, API, "/api", "/v1") if path.startswith("/v1") else path
 
     forwarded = Forwarded(frozenset(["a", "__Host-a", "auth-token"]), "auth-token")
     assert forwarded_set_cookie(field, forwarded, tls=tls, to_browser=to_browser) == seen
@@ -274,33 +283,36 @@ def test_several_cookies_pass_as_several_fields(proxy_with: ProxyWith, upstream:
         headers=[("Set-Cookie", cookie) for cookie in [*cookies, "session=sekret"]],
     )
     got = proxy.get("/form", cookie="XSRF-TOKEN=1; session=2; tracker=3; auth-token=sekret")
-    assert got.set_cookies == ["XSRF-TOKEN=1; Path=/", "session=2", "session=sekret"]
+    # What is or may be a credential is for no script to read.
+    passed = ["XSRF-TOKEN=1; Path=/", "session=2; HttpOnly", "session=sekret; HttpOnly"]
+    assert got.set_cookies == passed
     assert upstream.last.one("cookie") == "XSRF-TOKEN=1; session=2"
     assert upstream.last.one("auth-token") == "sekret"
     got = proxy.post("/login", cookie="XSRF-TOKEN=1")
     assert upstream.last.one("cookie") == "XSRF-TOKEN=1"
-    assert got.set_cookies == [
-        "XSRF-TOKEN=1; Path=/",
-        "session=2",
-        "auth-token=sekret; Path=/; HttpOnly; SameSite=Lax",
-    ]
-    # A foreign page's request carries none of its visitor's cookies.
-    proxy.get("/form", cookie="XSRF-TOKEN=1", sec_fetch_site="same-site")
+    assert got.set_cookies == [*passed, "auth-token=sekret; Path=/; HttpOnly; SameSite=Lax"]
+    # A foreign page's request carries none of its visitor's cookies, and replaces none.
+    got = proxy.get("/form", cookie="XSRF-TOKEN=1", sec_fetch_site="same-site")
     assert upstream.last.one("cookie") is None
+    assert got.set_cookies == []
 
 
 # The front end
 
 
 @pytest.fixture
-def frontend() -> "Upstream":
-    return Upstream()
+def frontend() -> Iterator[Upstream]:
+    """On another address than the API, so that nothing of one reaches the other."""
+    frontend = Upstream("::1")
+    yield frontend
+    frontend.close()
 
 
 def test_what_is_outside_the_prefix_is_the_front_ends_as_it_is(
     proxy_with: ProxyWith, upstream: Upstream, frontend: Upstream
 ) -> None:
-    proxy = proxy_with("cookie_auth_prefix=/api", f"cookie_auth_frontend={frontend.url}/").client
+    url = f"http://[::1]:{frontend.port}"
+    proxy = proxy_with("cookie_auth_prefix=/api", f"cookie_auth_frontend={url}/").client
     own = f"http://localhost:{proxy.port}"
     frontend.respond = lambda request: answer(
         "page",
@@ -308,7 +320,7 @@ def test_what_is_outside_the_prefix_is_the_front_ends_as_it_is(
         headers=[
             ("Set-Cookie", "a=1; Secure; Domain=localhost"),
             ("Set-Cookie", "b=2"),
-            ("Location", f"{frontend.url}/next?x"),
+            ("Location", f"{url}/next?x"),
         ],
     )
     cookies = 'auth-token=sekret; theme="dark'
@@ -318,9 +330,9 @@ def test_what_is_outside_the_prefix_is_the_front_ends_as_it_is(
     assert frontend.last.body == b"body"
     assert frontend.last.one("cookie") == cookies
     assert frontend.last.one("auth-token") is None
-    assert frontend.last.one("host") == f"127.0.0.1:{frontend.port}"
-    assert frontend.last.one("origin") == frontend.url
-    assert frontend.last.one("referer") == f"{frontend.url}/x"
+    assert frontend.last.one("host") == f"[::1]:{frontend.port}"
+    assert frontend.last.one("origin") == url
+    assert frontend.last.one("referer") == f"{url}/x"
     assert got.set_cookies == ["a=1; Secure; Domain=localhost", "b=2"]
     assert got.one("location") == "/next?x"
     assert got.body == b"page"
