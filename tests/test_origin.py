@@ -4,11 +4,12 @@ import json
 from collections.abc import Callable
 
 import pytest
-from mitmproxy import http
-from support import Client, Headers, Mitmdump, Upstream
-from origins import rules as guard
+from browser_client import log_in
 from messages.answers import Refused
+from mitmproxy import http
+from origins import rules
 from origins.origin import Origin
+from support import Client, Headers, Mitmdump, Upstream
 
 ProxyWith = Callable[..., Mitmdump]
 
@@ -49,11 +50,36 @@ ALLOWED = frozenset([Origin("http", "localhost", 3000)])
         ({"Origin": ""}, False),
         ({"Origin": "nonsense"}, False),
         ({"Origin": "http://localhost:8080, http://localhost:8080"}, False),
+        # Without Origin, Referer says whose page asks.
+        ({"Referer": "http://localhost:8080/page?x=1"}, True),
+        ({"Referer": "http://LOCALHOST:8080"}, True),
+        ({"Referer": "http://localhost:8080/", "User-Agent": "Mozilla/5.0"}, True),
+        ({"Referer": "http://localhost:3999/"}, False),
+        ({"Referer": "https://localhost:8080/"}, False),
+        ({"Referer": "http://localhost:8080.evil.test/"}, False),
+        ({"Referer": "http://localhost:8080@evil.test/"}, False),
+        ({"Referer": "http://localhost:3000/"}, False),  # an allowed one says so by Origin
+        ({"Referer": "about:client"}, False),
+        ({"Referer": ""}, False),
+        ({"Origin": "http://localhost:8080", "Referer": "http://evil.test/"}, True),
+        ({"Origin": "http://evil.test", "Referer": "http://localhost:8080/"}, False),
+        ({"Sec-Fetch-Site": "same-site", "Referer": "http://localhost:8080/"}, False),
+        # A browser that says none of these may be asking for anybody's page.
+        ({"User-Agent": "Mozilla/5.0 (Macintosh) Safari/605.1.15"}, False),
+        ({"User-Agent": "mozilla/4.0"}, False),
+        ({"Accept-Language": "de"}, False),
+        ({"Accept-Language": "*, de"}, False),
+        ({"Sec-Fetch-Dest": "image"}, False),
+        ({"User-Agent": "Mozilla/5.0", "Sec-Fetch-Site": "same-origin"}, True),
+        ({"User-Agent": "Mozilla/5.0", "Origin": "http://localhost:8080"}, True),
+        # What is no browser is nobody's page.
+        ({"User-Agent": "curl/8.5.0", "Accept": "*/*"}, True),
+        ({"Accept-Language": "*", "Sec-Fetch-Mode": "cors", "User-Agent": "node"}, True),
     ],
 )
 def test_who_is_trusted(headers: dict[str, str], trusted: bool) -> None:
     fields = http.Headers([(name.encode(), value.encode()) for name, value in headers.items()])
-    assert guard.is_trusted(fields, OWN, ALLOWED) is trusted
+    assert rules.judge(fields, OWN, ALLOWED).trusted is trusted
 
 
 @pytest.mark.parametrize(
@@ -98,10 +124,10 @@ def test_which_hosts_are_accepted(hosts: list[str], host: str | None) -> None:
     allowed = ("shop.test", ".example.test")
     if host is None:
         with pytest.raises(Refused) as caught:
-            guard.own_origin(request, tls=False, allowed_hosts=allowed)
+            rules.own_origin(request, tls=False, allowed_hosts=allowed)
         assert caught.value.code == "host_not_allowed"
     else:
-        assert guard.own_origin(request, tls=False, allowed_hosts=allowed).host == host
+        assert rules.own_origin(request, tls=False, allowed_hosts=allowed).host == host
 
 
 @pytest.mark.parametrize(
@@ -207,6 +233,18 @@ def test_a_missing_doubled_or_malformed_host_is_refused(
     assert not upstream.received
 
 
+def test_a_browser_that_says_nothing_gets_what_anybody_gets(
+    proxy: Client, upstream: Upstream
+) -> None:
+    cookie = log_in(proxy, upstream)
+    silent = [("User-Agent", "Mozilla/5.0"), ("Cookie", cookie)]
+    assert proxy.get("/me", silent).status == 200
+    assert upstream.last.one("auth-token") is upstream.last.one("cookie") is None
+    assert proxy.get("/logout", silent).status == 403
+    assert proxy.get("/me", silent, referer=f"http://localhost:{proxy.port}/").status == 200
+    assert upstream.last.one("auth-token") == "sekret"
+
+
 def test_two_origins_are_none_of_ours(proxy: Client, upstream: Upstream) -> None:
     own = f"http://localhost:{proxy.port}"
     got = proxy.post("/me", [("Origin", own), ("Origin", "http://evil.test")])
@@ -232,27 +270,31 @@ def test_an_allowed_origin_may_act_and_read(proxy_with: ProxyWith, upstream: Ups
         b"Access-Control-Allow-Origin: *\r\nAccess-Control-Expose-Headers: X-Total\r\n\r\n{}"
     )
 
+    ours = [*EVIL[:2], ("Cookie", log_in(proxy, upstream))]
+
     def assert_readable(got_headers: Headers) -> None:
         fields = dict(got_headers)
         assert fields["access-control-allow-origin"] == origin
         assert fields["access-control-allow-credentials"] == "true"
         assert "Origin" in str([value for name, value in got_headers if name == "vary"])
 
-    got = proxy.post("/me", EVIL)
+    got = proxy.post("/me", ours)
     assert_readable(got.headers)
     assert got.one("access-control-expose-headers") == "X-Total"
     assert got.all("vary") == ["Accept", "Origin"]
     assert upstream.last.one("auth-token") == "sekret"
 
-    for target in ("/logout", "/me?bad"):
-        cookie = [("Cookie", "auth-token=other")] if "bad" in target else []
-        assert_readable(proxy.post(target, EVIL + cookie).headers)
+    two_logins = [*ours, ("Cookie", log_in(proxy, upstream))]
+    for target, headers, status in (("/me", two_logins, 400), ("/logout", ours, 200)):
+        got = proxy.post(target, headers)
+        assert got.status == status
+        assert_readable(got.headers)
     upstream.answers('{"token": "x"}')
-    got = proxy.post("/login", EVIL)
+    got = proxy.post("/login", ours)
     assert got.status == 502
     assert_readable(got.headers)
     upstream.answers('{"authToken": "x"}')
-    got = proxy.post("/login", EVIL)
+    got = proxy.post("/login", ours)
     assert got.set_cookie
     assert_readable(got.headers)
 
@@ -260,7 +302,7 @@ def test_an_allowed_origin_may_act_and_read(proxy_with: ProxyWith, upstream: Ups
     upstream.answers("{}")
     got = proxy.get("/me", [("Origin", "http://localhost:4000")])
     assert got.one("access-control-allow-origin") is None
-    assert got.one("vary") == "Origin"
+    assert got.all("vary") == ["Origin", "Cookie, Sec-Fetch-Site"]
 
 
 def test_the_preflight_of_an_allowed_origin_is_answered_here(
