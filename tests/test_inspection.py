@@ -8,23 +8,24 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import h11
 import pytest
+from browser_client import Browser
+from exchanges import notes
+from exchanges.proxy import Proxy
 from inspection import explain, phrases, start, view
 from inspection.inspector import Inspector
-from mitmproxy import exceptions, flowfilter, http, io
+from mitmproxy import exceptions, flowfilter, http, io, options
 from mitmproxy.test import tflow
-from support import ADDON, Message, Mitmdump, Upstream, answer
-from test_any_api import SECRET, Browser
-from test_failing_closed import edit, own_addon  # noqa: F401
-from test_jar import jwt
-from test_refresh import Accounts
-from exchanges.notes import KIND
 from origins.origin import Origin
-from exchanges.settings import OPTIONS, Settings
+from support import ADDON, Message, Mitmdump, Upstream, answer
+from test_any_api import SECRET
+from test_failing_closed import edit, own_addon  # noqa: F401
+from test_jar import SETTINGS, jwt
+from test_properties import proxy_of
+from test_refresh import Accounts
 
 ProxyWith = Callable[..., Mitmdump]
 Start = Callable[..., Mitmdump]
@@ -267,7 +268,7 @@ def test_the_view_shows_long_and_hostile_lines_whole_and_in_their_columns() -> N
 )
 def test_a_claim_that_is_no_moment_is_shown_as_it_is(name: str, value: object, text: str) -> None:
     flow = tflow.tflow()
-    flow.metadata[ROLE] = "api"
+    flow.metadata[notes.KIND] = "api"
     lines = list(view.lines(flow, "auth-token", jwt({name: value})))
     assert f"    {name}: {text}" in lines
 
@@ -313,7 +314,7 @@ def test_explain_names_the_rule_that_decided(
             {"origin": "http://friend.test"},
             "origin: trusted: Origin http://friend.test is in cookie_auth_allowed_origins",
         ),
-        ("/api/me", {}, "origin: trusted: there is neither Sec-Fetch-Site nor Origin"),
+        ("/api/me", {}, "origin: trusted: it is from no browser: curl, or a server"),
         ("/api/me", {}, "token: none was sent"),
         ("/api/me", {}, "auth cookie: none"),
         (
@@ -351,17 +352,16 @@ def test_curl_for_the_front_end_names_the_cookies_token_by_the_variable_too(
 
 def test_commands_that_make_no_sense_say_why() -> None:
     renewal = tflow.tflow()
-    renewal.metadata[ROLE] = "renewal"
-    settings = Settings.parse({option.name: option.default for option in OPTIONS})
+    renewal.metadata[notes.KIND] = "renewal"
     with pytest.raises(exceptions.CommandError, match="refresh token"):
-        explain.curl(renewal, settings)
-    assert list(explain.rules(tflow.tflow(), settings)) == [
+        explain.curl(renewal, SETTINGS)
+    assert list(explain.rules(tflow.tflow(), SETTINGS)) == [
         "cookie-auth has not decided about this flow."
     ]
-    inspector = Inspector(SimpleNamespace(settings=None, wallets=None, last_login=""))
+    inspector = Inspector(Proxy(options.Options()))
     with pytest.raises(exceptions.CommandError, match="options are wrong"):
         inspector.explain(renewal)
-    inspector.auth.settings = settings
+    inspector.proxy.configuration = proxy_of(SETTINGS).configuration
     with pytest.raises(exceptions.CommandError, match="HTTP flows only"):
         inspector.explain(tflow.ttcpflow())
 
@@ -424,7 +424,6 @@ def test_view_and_commands_survive_a_reload(
         ("/echo", "body"),
         ("/echo/gzip", "body"),
         ("/echo/location", "header Location"),
-        ("/echo/cookie", "header Set-Cookie"),
     ],
 )
 @pytest.mark.parametrize("leak", ["warn", "block", "off"])
@@ -449,6 +448,23 @@ def test_an_answer_that_repeats_the_token_raises_the_alarm(
     marks = [flow.marked for flow in saved(tmp_path)]
     alarm = ":lock:" if leak == "off" else ":rotating_light:"
     assert marks == [alarm, alarm, ":lock:"]
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "seen"), [("other", []), ("sid", [f"sid={TOKEN}; HttpOnly"])]
+)
+def test_a_cookie_that_holds_the_token_reaches_no_script_and_raises_no_alarm(
+    start_with: Start, upstream: Upstream, tmp_path: Path, forwarded: str, seen: list[str]
+) -> None:
+    upstream.respond = log_in
+    mitmdump = start_with(
+        *BEARER, "cookie_auth_leak=block", f"cookie_auth_forward_cookies={forwarded}"
+    )
+    got = mitmdump.client.get("/echo/cookie", cookie=f"auth-token={TOKEN}")
+    assert (got.status, got.set_cookies) == (200, seen)
+    mitmdump.stop()
+    assert "holds a token" not in mitmdump.log
+    assert [flow.marked for flow in saved(tmp_path)] == [":lock:"]
 
 
 def test_a_graphql_answer_that_repeats_the_token_in_a_header_raises_the_alarm_as_well(
@@ -612,21 +628,32 @@ def test_start_up_is_told_in_five_lines_at_most(start_with: Start, upstream: Ups
 
 
 @pytest.mark.parametrize(
-    ("listener", "web", "expected"),
+    ("listener", "frontend", "web", "expected"),
     [
-        (("127.0.0.1", 8080, "https", "api.test", 443), None, []),
-        (("", 8080, "https", "api.test", 443), None, ["listens on all interfaces"]),
-        (("0.0.0.0", 8080, "http", "::1", 80), None, ["listens on 0.0.0.0"]),
-        (("::1", 8080, "http", "api.test", 80), None, ["http://api.test in clear text"]),
-        (("localhost", 8080, "http", "localhost", 80), "11.0.2", ["mitmweb 11.0.2"]),
-        (("localhost", 8080, "http", "localhost", 80), "12.2.3", []),
+        (("127.0.0.1", 8080, "https", "api.test", 443), None, None, []),
+        (("", 8080, "https", "api.test", 443), None, None, ["listens on all interfaces"]),
+        (("0.0.0.0", 8080, "http", "::1", 80), None, None, ["listens on 0.0.0.0"]),
+        (("::1", 8080, "http", "api.test", 80), None, None, ["http://api.test in clear text"]),
+        (("localhost", 8080, "http", "localhost", 80), None, "11.0.2", ["mitmweb 11.0.2"]),
+        (("localhost", 8080, "http", "localhost", 80), None, "12.2.3", []),
+        # Front end and API on one server
+        (("::1", 8080, "http", "::1", 80), "http://localhost:3000", None, []),
+        (("::1", 8080, "http", "::1", 80), "http://localhost", None, ["are both http://[::1]"]),
+        (("::1", 8080, "https", "a.test", 443), "https://b.test", None, []),
+        (
+            ("::1", 8080, "https", "a.test", 443),
+            "https://a.test",
+            None,
+            ["are both https://a.test"],
+        ),
     ],
 )
 def test_what_may_be_a_danger_is_warned_of(
-    listener: tuple[Any, ...], web: str | None, expected: list[str]
+    listener: tuple[Any, ...], frontend: str | None, web: str | None, expected: list[str]
 ) -> None:
     host, port, *api = listener
-    found = start.warnings([start.Listener(host, port, Origin.of(*api))], web)
+    origin = Origin.parse(frontend) if frontend else None
+    found = start.warnings([start.Listener(host, port, Origin.of(*api))], origin, web)
     assert len(found) == len(expected)
     for text, part in zip(found, expected, strict=True):
         assert part in text
