@@ -1,6 +1,5 @@
 """A request to the API: the cookie becomes the header, and the API's cookies stay here."""
 
-import logging
 import time
 from urllib.parse import urlsplit
 
@@ -21,7 +20,8 @@ from exchanges.exchange import Asked, Exchange
 from exchanges.leaks import LeakAlarm
 from exchanges.settings import Settings
 
-logger = logging.getLogger(__name__)
+_SHOWN = frozenset(("document", "iframe", "frame", "embed", "object"))
+"""Sec-Fetch-Dest of what a browser shows as a page (Fetch Metadata, 2.1)."""
 
 
 class Api(Exchange):
@@ -123,7 +123,11 @@ class Api(Exchange):
         self.note_token(token)
 
     def _entity_tag(self, with_token: bool) -> str:
-        return self.wallet.notary.tag(self.session.id) if with_token else validators.NOBODY
+        """What keeps this login's entity tags from others'; a page's own credential is one, too."""
+        if with_token:
+            return self.wallet.notary.tag(self.session.id)
+        own = self.flow.request.headers.get(self.settings.header.name)
+        return self.wallet.notary.tag(f"own {own}") if own else validators.NOBODY
 
     def _note_own_credential(self, asked: Asked) -> None:
         """Tell, once, of a credential that a page holds though the proxy did not hand it out."""
@@ -137,7 +141,7 @@ class Api(Exchange):
         issuer = _issuer(self.settings.header.format.token(value.encode("utf-8", "replace")))
         self.proxy.once.warn(
             ("own credential", issuer),
-            "a page sends a %s of its own%s, which cookie-auth did not hand out",
+            "a page sends a credential of its own in %s%s, which cookie-auth did not hand out",
             *(header, f" (a token of {issuer})" if issuer else ""),
         )
 
@@ -197,11 +201,16 @@ class Api(Exchange):
             paths = settings.paths
             references.rewrite_references(headers, upstream, paths.prefix, paths.base_path)
         answer_policy.apply(headers)
-        navigates = request.headers.get("sec-fetch-mode") == "navigate"
-        if rules.is_browser(request.headers) and not navigates:
+        is_browser = rules.is_browser(request.headers)
+        if is_browser and request.headers.get("sec-fetch-mode") != "navigate":
             answer_policy.without_dialogs(headers)
         if request.method in ("GET", "HEAD"):  # the answers to others are not kept by a cache
-            validators.keep_apart(headers, self._entity_tag(self.token is not None))
+            tag = self._entity_tag(self.token is not None)
+            validators.keep_apart(headers, tag, request.headers, is_browser=is_browser)
+            if self.token is not None and request.headers.get("sec-fetch-dest") in _SHOWN:
+                # Else the back button would show it after a logout: a page that was left for the
+                # logout enters the back/forward cache after all that its answer can say.
+                headers["Cache-Control"] = "no-store"
         framing.forbid_framing(headers, settings.origins.allowed)
         refused = response.status_code == 401 and self.token is not None
         keeps = self.refresh_token or self.new_cookies

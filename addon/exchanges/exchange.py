@@ -1,5 +1,6 @@
 """What every kind of exchange shares."""
 
+import dataclasses
 import weakref
 from typing import ClassVar, NamedTuple
 
@@ -102,7 +103,9 @@ class Exchange:
     def failed(self, code: str, reason: str) -> http.Response | None:
         """What the browser gets when mitmproxy gives the exchange up; None for no answer at all.
 
-        `code` is `upstream_unreachable`, or `bad_request` for what the browser sent. Raises Refused.
+        `code` is `upstream_unreachable`, or `bad_request` for what the browser sent.
+
+        Raises Refused.
         """
         if code == gaps.BAD_REQUEST:
             raise Refused(code, f"The request was refused: {reason}.")
@@ -165,6 +168,12 @@ class Exchange:
     def is_over(self) -> bool:
         """Whether its login has ended, so that it must not set cookies any more."""
         return self.proxy.logins.is_over(self.session, self.began)
+
+    def bare(self, captured: Captured) -> Captured:
+        """Without the scheme before its token (`Bearer …`) that the header's format puts there."""
+        token = captured.token.encode("utf-8", "surrogatepass")
+        token = self.settings.header.format.token(token)
+        return dataclasses.replace(captured, token=token.decode("utf-8", "surrogatepass"))
 
     def issued(self, captured: Captured, *, renews: bool) -> list[str]:
         """The Set-Cookie values that give the browser a captured token."""

@@ -103,7 +103,7 @@ class Login(Api):
             body = json.dumps({"loggedIn": False}).encode() if captured.body else b""
             capture.replace_body(response, dataclasses.replace(captured, body=body))
         else:
-            self._capture(response, captured)
+            self._capture(response, self.bare(captured))
         self.finish_answer(response)
 
     def _capture(self, response: http.Response, captured: capture.Captured) -> None:

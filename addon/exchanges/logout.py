@@ -5,6 +5,7 @@ import contextlib
 from messages import answers
 from messages.answers import Refused
 from mitmproxy import http
+from origins import rules
 
 from exchanges import notes
 from exchanges.api import Api
@@ -18,6 +19,8 @@ class Logout(Api):
     kind = "logout"
     answered_here = True
     bounded_request = True
+    is_trustworthy = False
+    """Whether the browser takes the connection for safe from eavesdroppers."""
 
     @classmethod
     def takes(cls, asked: Asked, settings: Settings) -> bool:
@@ -27,6 +30,7 @@ class Logout(Api):
         if not asked.verdict.trusted:
             raise Refused.cross_origin()
         self.read_cookies(asked)
+        self.is_trustworthy = rules.is_trustworthy(asked.own)
         self.proxy.logins.end(self.session, self.began)
         self.proxy.renewals.forget(self.session.id)
         if self.settings.paths.logout_upstream:
@@ -68,6 +72,10 @@ class Logout(Api):
             upstream,
         )
         add_cookies(response, self.expired(), self.settings)
+        if self.is_trustworthy:
+            # What the browser has kept, and pages in its back/forward cache; elsewhere it has no
+            # meaning (Clear Site Data, 3.1).
+            response.headers["Clear-Site-Data"] = '"cache"'
         self.answer_cors(response)
         return response
 

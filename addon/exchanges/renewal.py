@@ -150,7 +150,7 @@ async def _ask(exchange: Exchange, refresh_token: str) -> Renewed | Refused | No
                 refresh=token.refresh_pointer,
             )
             if captured:
-                return _noted(exchange, captured)
+                return _noted(exchange, exchange.bare(captured))
             problem = "it holds no token"
         except Refused as error:
             problem = str(error)

@@ -1,13 +1,16 @@
 """A browser's cache keeps apart what was answered to different logins, and to none.
 
-Two things do it, and neither does without the other:
+Three things do it, and none does without the others:
 
 - `Vary` names what an answer depends on, so that the cache gives it to no other request without
   asking again (RFC 9111, 4.1);
 - when the cache asks again it names the entity tag of what it holds, and the API, whose tag may be
   nothing but a version, would confirm it with 304 for whoever asks (RFC 9111, 4.3.1). So each login
   has entity tags of its own: `"33a6"` is `"~k3JdQ0aZ~33a6"` in the browser. On its way to the API
-  the login's own part is taken out again, and a tag with another's goes no further.
+  the login's own part is taken out again, and a tag with another's goes no further;
+- Chromium's renderers keep images, scripts and styles in a cache of their own, which knows nothing
+  of cookies, and hands them to the next user's pages in that tab as long as they are fresh. So what
+  is not for `fetch` is fresh for no time: `no-cache`, "ask each time" (RFC 9111, 5.2.2.4).
 
 An answer that has a Last-Modified but no tag gets one that carries the date,
 `W/"~k3JdQ0aZ@Wed,_21_Oct_2015_07:28:00_GMT"`, since a date alone does not tell whose it is.
@@ -16,7 +19,6 @@ An answer that has a Last-Modified but no tag gets one that carries the date,
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mitmproxy import http
@@ -24,8 +26,9 @@ from mitmproxy import http
 NOBODY = "-nobody-"
 """The `mine` of what is asked and answered without a token."""
 
-FETCH_METADATA = ("Cookie", "Sec-Fetch-Site")
-"""What tells one user from another, and the proxy's own pages from foreign ones."""
+# What tells one user from another, and our own pages from foreign ones; see `origins.rules`.
+_TOLD_BY = ("Cookie", "Sec-Fetch-Site", "Sec-Fetch-Dest")
+_TOLD_OTHERWISE = ("Origin", "Referer")  # where a browser sends no fetch metadata
 
 _CONDITIONAL = frozenset((b"if-none-match", b"if-match", b"if-range"))
 
@@ -74,15 +77,21 @@ def own_validators(headers: http.Headers, mine: str) -> None:
             headers.pop("range", None)
 
 
-def keep_apart(headers: http.Headers, mine: str, varies: Sequence[str] = FETCH_METADATA) -> None:
-    """Make the validators in an answer's headers the login's own, in place; 304 and 206 included.
+def keep_apart(headers: http.Headers, mine: str, asked: http.Headers, *, is_browser: bool) -> None:
+    """Make an answer's headers say that it is this login's only, in place; 304 and 206 included.
 
-    `varies` are the request's headers that decided whether it was given the token.
+    `asked` are the headers of its request, which comes from a browser or from no page at all.
     """
+    silent = is_browser and "sec-fetch-site" not in asked
+    told_by = (*_TOLD_BY, *_TOLD_OTHERWISE) if silent else _TOLD_BY
     named = {name.strip().lower() for name in headers.get("vary", "").split(",")}
-    missing = [name for name in varies if name.lower() not in named]
+    missing = [name for name in told_by if name.lower() not in named]
     if missing and "*" not in named:
         headers.add("Vary", ", ".join(missing))
+    if is_browser and asked.get("sec-fetch-dest") != "empty":
+        # It goes before a max-age beside it.
+        said = headers.get("cache-control")
+        headers["Cache-Control"] = f"{said}, no-cache" if said else "no-cache"
     etag, date = headers.get("etag"), headers.get("last-modified")
     if date is not None and not _DATE.fullmatch(date):
         del headers["last-modified"]  # a cache would send it back whatever it is

@@ -98,6 +98,14 @@ def is_browser(headers: http.Headers) -> bool:
     )
 
 
+def is_trustworthy(own: Origin) -> bool:
+    """Whether a browser takes this origin of ours for trustworthy (Secure Contexts, 3.1)."""
+    host = own.host.strip("[]")
+    if own.scheme == "https" or host == "localhost" or host.endswith(".localhost"):
+        return True
+    return host == "::1" or (_is_local(host) and host.startswith("127."))
+
+
 def is_top_level_navigation(headers: http.Headers) -> bool:
     """Whether a person follows a link to see the answer in a tab (Fetch Metadata, 2.1 and 2.2)."""
     return (
