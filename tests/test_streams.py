@@ -3,12 +3,15 @@
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
+from browser_client import Browser
+from messages import streaming
 from mitmproxy import http, io
 from support import Client, Message, Mitmdump, Upstream, answer, eventually, running
-from messages import streaming as transport
+from websockets.http11 import Request, Response
 from websockets.sync.client import connect
 from websockets.sync.server import Server, ServerConnection, serve
 from websockets.typing import Origin
@@ -40,7 +43,7 @@ EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
 def test_which_answers_stream(headers: dict[str, str], streams: bool) -> None:
     response = http.Response.make(200)
     response.headers = http.Headers([(k.encode(), v.encode()) for k, v in headers.items()])
-    assert transport.response_streams(response) is streams
+    assert streaming.response_streams(response) is streams
 
 
 @pytest.mark.parametrize(
@@ -57,7 +60,7 @@ def test_which_uploads_stream(headers: dict[str, str], streams: bool) -> None:
     fields = [(name.encode(), value.encode()) for name, value in headers.items()]
     request = http.Request.make("POST", "http://x/")
     request.headers = http.Headers(fields)
-    assert transport.request_streams(request) is streams
+    assert streaming.request_streams(request) is streams
 
 
 def read_until(sock: socket.socket, end: bytes) -> bytes:
@@ -255,7 +258,7 @@ def test_a_long_body_of_a_request_that_is_answered_here_is_not_waited_for(
 
 @pytest.fixture
 def socket_server() -> Iterator[tuple[Server, list[ServerConnection]]]:
-    """A WebSocket API that echoes, and closes with 4001 when it is told to."""
+    """A WebSocket API that logs in, echoes, and closes with 4001 when it is told to."""
     connections = []
 
     def echo(connection: ServerConnection) -> None:
@@ -266,7 +269,12 @@ def socket_server() -> Iterator[tuple[Server, list[ServerConnection]]]:
                 return
             connection.send([message[:1], message[1:]] if len(message) < 100 else message)
 
-    with serve(echo, "127.0.0.1", 0, max_size=None) as server:
+    def log_in(connection: ServerConnection, request: Request) -> Response | None:
+        if request.path != "/login":
+            return None
+        return connection.respond(HTTPStatus.OK, '{"authToken": "sekret"}')
+
+    with serve(echo, "127.0.0.1", 0, max_size=None, process_request=log_in) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         yield server, connections
@@ -280,10 +288,12 @@ def test_a_websocket_passes_both_ways_with_the_token(
     url = f"http://127.0.0.1:{server.socket.getsockname()[1]}"
     with running(Mitmdump(url, confdir=confdir)) as mitmdump:
         port = mitmdump.client.port
+        browser = Browser(mitmdump.client)
+        browser.keep(mitmdump.client.get("/login"))
         with connect(
             f"ws://localhost:{port}/socket",
             origin=Origin(f"http://localhost:{port}"),
-            additional_headers={"Cookie": "auth-token=sekret; a=b"},
+            additional_headers={"Cookie": f"{browser.cookie}; a=b"},
             max_size=None,
         ) as client:
             for message in ("text é", b"\0\xff", "x" * 3 * MEGABYTE, b"y" * 3 * MEGABYTE):
