@@ -87,9 +87,7 @@ def test_over_http2_the_laws_hold_and_the_cookie_is_secure(
         upstream.answers('{"authToken": "sekret"}', Set_Cookie="a=b")
         got = request_over_http2(port, "POST", "/login", [], b"{}")
         assert (got.status, got.body) == (200, b'{"loggedIn": true}')
-        assert got.set_cookie == (
-            "auth-token=sekret; Path=/; HttpOnly; SameSite=Lax; Secure"
-        )
+        assert got.set_cookie == ("auth-token=sekret; Path=/; HttpOnly; SameSite=Lax; Secure")
 
         # Cookies may come in several fields (RFC 9113, 8.2.3), and anything in the trailers.
         cookies = [("cookie", "a=b"), ("cookie", "auth-token=sekret")]
