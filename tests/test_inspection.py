@@ -22,6 +22,7 @@ from mitmproxy.test import tflow
 from origins.origin import Origin
 from support import ADDON, Message, Mitmdump, Upstream, answer
 from test_any_api import SECRET
+from test_dev_proxy import frontend  # noqa: F401
 from test_failing_closed import edit, own_addon  # noqa: F401
 from test_jar import SETTINGS, jwt
 from test_properties import proxy_of
@@ -298,13 +299,16 @@ def test_explain_goes_through_the_rules(
 
 
 def test_explain_names_the_rule_that_decided(
-    start_with: Start, upstream: Upstream, tmp_path: Path
+    start_with: Start,
+    upstream: Upstream,
+    tmp_path: Path,
+    frontend: Upstream,  # noqa: F811
 ) -> None:
     upstream.respond = log_in
     mitmdump = start_with(
         *BEARER,
         "cookie_auth_prefix=/api",
-        f"cookie_auth_frontend={upstream.url}",
+        f"cookie_auth_frontend=http://[::1]:{frontend.port}",
         "cookie_auth_allowed_origins=http://friend.test",
     )
     cookie = f"auth-token={TOKEN}"
@@ -340,14 +344,16 @@ def test_explain_names_the_rule_that_decided(
 
 
 def test_curl_for_the_front_end_names_the_cookies_token_by_the_variable_too(
-    start_with: Start, upstream: Upstream, tmp_path: Path
+    start_with: Start, tmp_path: Path
 ) -> None:
-    mitmdump = start_with("cookie_auth_prefix=/api", f"cookie_auth_frontend={upstream.url}")
+    frontend = Upstream()  # noqa: F811
+    mitmdump = start_with("cookie_auth_prefix=/api", f"cookie_auth_frontend={frontend.url}")
     mitmdump.client.get("/page", cookie=f"a=1; auth-token={TOKEN}", x_ask="1")
     (curl,) = told(tmp_path)["curl"]
     assert TOKEN not in curl
     subprocess.run(["bash", "-c", curl], env={**os.environ, "TOKEN": TOKEN}, check=True)
-    assert upstream.last.one("cookie") == f"a=1; auth-token={TOKEN}"
+    frontend.close()
+    assert frontend.last.one("cookie") == f"a=1; auth-token={TOKEN}"
 
 
 def test_commands_that_make_no_sense_say_why() -> None:
@@ -525,7 +531,11 @@ def test_an_answer_to_options_on_a_login_path_raises_the_alarm_as_well(
 
 @pytest.mark.parametrize("options", [(), (SECRET,)], ids=["plain", "sealed"])
 def test_redacted_flows_hold_no_token_wherever_they_are_saved(
-    start_with: Start, upstream: Upstream, tmp_path: Path, options: tuple[str, ...]
+    start_with: Start,
+    upstream: Upstream,
+    tmp_path: Path,
+    frontend: Upstream,  # noqa: F811
+    options: tuple[str, ...],
 ) -> None:
     upstream.respond = accounts = Accounts(lambda n: f"token-number-{n}")
     refresh_tokens = []
@@ -534,7 +544,7 @@ def test_redacted_flows_hold_no_token_wherever_they_are_saved(
         "cookie_auth_refresh=/refresh",
         "cookie_auth_logout_upstream=true",
         "cookie_auth_prefix=/api",
-        f"cookie_auth_frontend={upstream.url}",
+        f"cookie_auth_frontend=http://[::1]:{frontend.port}",
         *options,
     )
     browser = Browser(mitmdump.client)
@@ -550,7 +560,7 @@ def test_redacted_flows_hold_no_token_wherever_they_are_saved(
     assert upstream.last.one("auth-token") == "token-number-2"
     assert json.loads(accounts.refreshes[0].body) == {"refreshToken": refresh_tokens[0]}
     browser.request("GET", "/page")
-    assert browser.cookies["auth-token"] in (upstream.last.one("cookie") or "")
+    assert browser.cookies["auth-token"] in (frontend.last.one("cookie") or "")
     browser.request("POST", "/api/logout")
     mitmdump.stop()
     assert len(saved(tmp_path)) == 7
@@ -628,7 +638,7 @@ def test_start_up_is_told_in_five_lines_at_most(start_with: Start, upstream: Ups
 
 
 @pytest.mark.parametrize(
-    ("listener", "frontend", "web", "expected"),
+    ("listener", "pages", "web", "expected"),
     [
         (("127.0.0.1", 8080, "https", "api.test", 443), None, None, []),
         (("", 8080, "https", "api.test", 443), None, None, ["listens on all interfaces"]),
@@ -649,11 +659,11 @@ def test_start_up_is_told_in_five_lines_at_most(start_with: Start, upstream: Ups
     ],
 )
 def test_what_may_be_a_danger_is_warned_of(
-    listener: tuple[Any, ...], frontend: str | None, web: str | None, expected: list[str]
+    listener: tuple[Any, ...], pages: str | None, web: str | None, expected: list[str]
 ) -> None:
     host, port, *api = listener
-    origin = Origin.parse(frontend) if frontend else None
-    found = start.warnings([start.Listener(host, port, Origin.of(*api))], origin, web)
+    frontend_origin = Origin.parse(pages) if pages else None
+    found = start.warnings([start.Listener(host, port, Origin.of(*api))], frontend_origin, web)
     assert len(found) == len(expected)
     for text, part in zip(found, expected, strict=True):
         assert part in text
