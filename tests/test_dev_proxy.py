@@ -79,7 +79,9 @@ def test_paths_and_queries_arrive_byte_for_byte(
 
 def test_headers_pass_both_ways(proxy: Client, upstream: Upstream) -> None:
     upstream.answers("{}", X_Api="yes", Server="api", Cache_Control="max-age=60")
-    got = proxy.get("/x", [("X-Mine", "a"), ("X-Mine", "b")], user_agent="me", accept_language="de")
+    page: Headers = [("Sec-Fetch-Site", "same-origin"), ("Sec-Fetch-Dest", "empty")]
+    mine: Headers = [("X-Mine", "a"), ("X-Mine", "b")]
+    got = proxy.get("/x", page + mine, user_agent="me", accept_language="de")
     assert upstream.last.all("x-mine") == ["a", "b"]
     assert upstream.last.one("user-agent") == "me"
     assert upstream.last.one("accept-language") == "de"
