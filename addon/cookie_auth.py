@@ -282,7 +282,7 @@ def configuration() -> Configuration:
 def refuse_unfit_options() -> None:
     """Raise InvalidOption for a value of mitmproxy's own options that would break a promise."""
     for name, why in UNFIT.items():
-        if value := getattr(ctx.options, name):
+        if value := getattr(ctx.options, name, None):
             raise InvalidOption(name, value, f"unset: {why}")
     for name, (value, why) in OWN_VALUES.items():
         if getattr(ctx.options, name) != value:

@@ -17,6 +17,7 @@ import os
 import re
 import secrets
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 _VERSION = "1"
@@ -72,17 +73,21 @@ class Notary:
 
     def tag(self, session: str) -> str:
         """Eight characters that tell one session's entity tags from another's."""
-        return self._digest(self.keys[0], 6, "entity tag", self.api, session)
+        return _tag(self.keys[0], self.api, session)
 
     def _mark(self, key: bytes, login: str, name: str, value: str) -> str:
-        return self._digest(key, _MARK_BYTES, "cookie", self.api, login, name, value)
+        return _digest(key, _MARK_BYTES, "cookie", self.api, login, name, value)
 
-    @staticmethod
-    def _digest(key: bytes, size: int, *parts: str) -> str:
-        # No part can hold a line break: none may stand in a header.
-        text = "\n".join(parts).encode("utf-8", "surrogateescape")
-        digest = hmac.digest(key, text, "sha256")[:size]
-        return base64.urlsafe_b64encode(digest).decode()
+
+@lru_cache(maxsize=256)
+def _tag(key: bytes, api: str, session: str) -> str:
+    return _digest(key, 6, "entity tag", api, session)
+
+
+def _digest(key: bytes, size: int, *parts: str) -> str:
+    # No part can hold a line break: none may stand in a header.
+    text = "\n".join(parts).encode("utf-8", "surrogateescape")
+    return base64.urlsafe_b64encode(hmac.digest(key, text, "sha256")[:size]).decode()
 
 
 def is_companion(value: str) -> bool:

@@ -84,6 +84,7 @@ class Api(Exchange):
     def read_cookies(self, asked: Asked) -> None:
         """Find out what the browser holds."""
         trusted, metadata = asked.verdict.trusted, self.flow.metadata
+        self.is_browser = asked.is_browser
         fields = tuple(self.flow.request.headers.get_all("cookie"))
         self.held = held = self.wallet.read(fields, trusted=trusted, browser=asked.is_browser)
         self.session = held.session
@@ -201,7 +202,9 @@ class Api(Exchange):
             paths = settings.paths
             references.rewrite_references(headers, upstream, paths.prefix, paths.base_path)
         answer_policy.apply(headers)
-        is_browser = rules.is_browser(request.headers)
+        is_browser = self.is_browser
+        if is_browser is None:
+            is_browser = rules.is_browser(request.headers)
         if is_browser and request.headers.get("sec-fetch-mode") != "navigate":
             answer_policy.without_dialogs(headers)
         if request.method in ("GET", "HEAD"):  # the answers to others are not kept by a cache

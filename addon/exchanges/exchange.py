@@ -2,6 +2,7 @@
 
 import dataclasses
 import weakref
+from functools import cached_property
 from typing import ClassVar, NamedTuple
 
 from credentials.cookies import belongs
@@ -63,6 +64,8 @@ class Exchange:
         proxy.exchanges[flow] = self
         self.began = proxy.logins.moment()
         # What follows is secret, and therefore in memory only.
+        self.is_browser: bool | None = None
+        """Whether a browser asks; None where that was forgotten."""
         self.session: Session = NO_SESSION
         self.token: str | None = None
         """The one that the request carries to the API."""
@@ -145,7 +148,7 @@ class Exchange:
     def settings(self) -> Settings:
         return self.proxy.settings
 
-    @property
+    @cached_property
     def wallet(self) -> Wallet:
         """The cookies for the flow's API and browser."""
         return self.proxy.configured.wallets.of(self.flow.client_conn)

@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from credentials.wallet import Session
 from messages.answers import Refused
 from messages.headers import IndexedHeaders
 from messages.text import printable
@@ -48,14 +47,16 @@ _LONGEST_REMEMBERED = 8 * 1024
 """Bytes of a head that is remembered: more than pages send, less than foreign ones could."""
 
 
+_STATE = ("is_browser", "session", "token", "refresh_token", "wallet")
+
+
 class _Decision(NamedTuple):
     """What became of a request to the API."""
 
     head: Head
     metadata: dict[str, Any]
-    session: Session
-    token: str | None
-    refresh_token: str | None
+    state: dict[str, Any]
+    """What the exchange knows in memory."""
 
 
 class Router:
@@ -89,9 +90,8 @@ class Router:
                 for name, value in flow.metadata.items()
                 if name.startswith(notes.PREFIX)
             }
-            self._made[key] = _Decision(
-                Head.of(request), ours, exchange.session, exchange.token, exchange.refresh_token
-            )
+            state = {name: vars(exchange)[name] for name in _STATE}
+            self._made[key] = _Decision(Head.of(request), ours, state)
         return exchange
 
     @staticmethod
@@ -101,8 +101,7 @@ class Router:
         request.data.path, request.data.authority = made.head.path, made.head.authority
         flow.metadata.update(made.metadata)
         exchange = Api(flow, proxy)
-        exchange.session, exchange.token = made.session, made.token
-        exchange.refresh_token = made.refresh_token
+        vars(exchange).update(made.state)
         return exchange
 
 

@@ -119,17 +119,12 @@ def apply(headers: http.Headers) -> None:
     CR, LF and NUL in a value become blanks (RFC 9110, 5.5): mitmproxy passes a bare CR on, and
     Chromium takes what follows it for the next field, a Set-Cookie for instance.
     """
-    kept, sniffed = [], True
-    for field in headers.fields:
-        fate = _fate(field[0])
-        if fate == "nosniff" and field[1].strip().lower() == b"nosniff":
-            sniffed = False
-        elif fate != "kept":
-            continue
-        kept.append(field)
-    if sniffed:
-        kept.append((b"X-Content-Type-Options", b"nosniff"))
-    headers.fields = tuple(kept)
+    if {"kept"}.issuperset([_fate(name) for name, _ in headers.fields]):
+        headers.add("X-Content-Type-Options", "nosniff")
+    else:
+        headers.fields = tuple(field for field in headers.fields if _is_kept(*field))
+        if "x-content-type-options" not in headers:
+            headers.add("X-Content-Type-Options", "nosniff")
     without_line_breaks(headers)
 
 
@@ -158,6 +153,11 @@ def hides_a_path(name: str) -> bool:
     CGI, and what descends from it, reads `_` and `-` in names alike (RFC 3875, 4.1.18).
     """
     return name.lower().replace("_", "-") in HIDDEN_PATHS
+
+
+def _is_kept(name: bytes, value: bytes) -> bool:
+    fate = _fate(name)
+    return fate == "kept" or (fate == "nosniff" and value.strip().lower() == b"nosniff")
 
 
 @lru_cache(maxsize=1024)

@@ -64,6 +64,11 @@ class IndexedHeaders(http.Headers):
                 index[key] = [value]
         self.fields = self._indexed = tuple(fields)
 
+    def add(self, key: str | bytes, value: str | bytes) -> None:
+        name, content = _bytes(key), _bytes(value)
+        self._up_to_date().setdefault(_key(name), []).append(content)
+        self.fields = self._indexed = (*self.fields, (name, content))
+
     def _up_to_date(self) -> dict[str, list[bytes]]:
         fields = self.fields
         if self._indexed is not fields:

@@ -3,14 +3,15 @@
 What counts as the token: its characters, each as it is or in any of these ways, mixed as may be:
 - percent-encoded (RFC 3986, 2.1), up to three times over; a blank also as `+` (all of them);
 - as JSON and JavaScript escape it (RFC 8259, 7): `\\u002f`, `\\x2f`, `\\/`, with up to four
-  backslashes (JSON within JSON) or a percent-encoded one; two such for a surrogate pair;
+  backslashes (JSON within JSON), percent-encoded or not; two such for a surrogate pair;
 - as a character reference of HTML with its semicolon (HTML, 13.1.4), the ampersand itself escaped
   up to twice more, or written `\\u0026`;
 and of what its UTF-8 bytes are in base64 or base64url (RFC 4648, 4 and 5), wherever in a longer
 text they stand, and in hex (all lower case or all upper), the characters written likewise.
 
-Not found: base64 that is broken into lines, UTF-16, Latin-1, octal escapes, a compressed body, and
-what is split up or encrypted.
+Not found: base64 that is broken into lines, UTF-16, Latin-1, octal escapes, a compressed body, what
+is split up or encrypted, and some mixtures of a token that has `%`, `\\` or `&` of its own. Where
+base64 begins nobody can know, so it is looked for from each of its characters on.
 
 How: a form leaves either the token's longest run of letters and digits as it is (its *core*), or
 escapes a letter or a digit, which hardly anybody does. So a few `core in chunk` dispose of nearly
@@ -41,8 +42,9 @@ _TAIL = 128
 
 _HEX = b"[0-9A-Fa-f]"
 _ALNUM_IN_HEX = b"(?:3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa])"
-_IN_SCRIPT = (
-    rb"(?:u(?P<u>HHHH)|x(?P<x>HH)|(?P<plain>[\"'/bfnrt])|%(?P<quote>2[27Ff]))"  # after a backslash
+_IN_SCRIPT = (  # after backslashes
+    rb"(?:u(?P<pair>[Dd][89ABab]HH(?:\\{1,4}|(?:%5[Cc]){1,4})u[Dd][C-Fc-f]HH)|u(?P<u>HHHH)"
+    rb"|x(?P<x>HH)|(?P<plain>[\"'/bfnrt])|%(?P<quote>2[27Ff])|&(?P<entity>quot);)"
 )
 _IN_HTML = (  # after an ampersand
     rb"(?:amp;){0,2}(?:#0{0,5}(?P<decimal>[0-9]{1,7})|#[Xx]0{0,5}(?P<code>H{1,6})"
@@ -56,15 +58,13 @@ def _pattern(*parts: bytes) -> re.Pattern[bytes]:
 
 # One for each first byte, since `re` jumps to a pattern's first byte when there is only one.
 _ESCAPES = {
-    b"%": _pattern(rb"%(?:5[Cc]", _IN_SCRIPT, rb"|(?:25){0,2}(?P<byte>HH))"),
-    b"\\": _pattern(
-        rb"\\(?:\\{0,3}u0026", _IN_HTML, rb"|\\{0,3}u(?P<pair>[Dd][89ABab]HH\\{1,4}u[Dd][C-Fc-f]HH)"
-        rb"|\\{0,3}", _IN_SCRIPT, rb")",
-    ),
+    b"%": _pattern(rb"%(?:5[Cc](?:%5[Cc]){0,3}", _IN_SCRIPT, rb"|(?:25){0,2}(?P<byte>HH))"),
+    b"\\": _pattern(rb"\\(?:\\{0,3}u0026", _IN_HTML, rb"|\\{0,3}", _IN_SCRIPT, rb")"),
     b"&": _pattern(rb"&", _IN_HTML),
-}  # fmt: skip
+}
 _UNFINISHED = _pattern(
-    rb"(?:(?:\\{1,4}|%5[Cc])(?:u(?:H{0,3}|[Dd][89ABab]HH(?:\\{1,4}(?:uH{0,3})?)?)|xH?|%2?)?",
+    rb"(?:(?:\\{1,4}|(?:%5[Cc]){1,4})(?:u(?:H{0,3}|[Dd][89ABab]HH",
+    rb"(?:(?:\\{1,4}|(?:%5[Cc]){0,3}%(?:5[Cc]?)?)(?:uH{0,3})?)?)|xH?|%[25]?|&[a-z]{0,4})?",
     rb"|%(?:25){0,2}H?|(?:&|\\{1,4}u0026)(?:amp;){0,2}[#0-9A-Za-z]{0,16})\Z",
 )
 """Bytes at the end that may be an escape, or a longer one, with what follows."""
@@ -77,6 +77,10 @@ _ESCAPED_ALNUM = {
         rb"|[Xx]0{0,5}%b);" % _ALNUM_IN_HEX
     ),
 }
+_LAST_BYTES = frozenset(
+    b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_+/%\\&#;\"'"
+)
+"""Of escapes, of half ones too, and of base64."""
 _PLAIN = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 _TO_BASE64 = bytes.maketrans(b"-_", b"+/")
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
@@ -96,7 +100,9 @@ class _Form(NamedTuple):
     def occurrences(self, view: bytes, since: int) -> Iterator[tuple[int, int]]:
         """Where it begins and ends, from the left, none over another."""
         body, before, after = self.body, self.before, self.after
-        head, lead, trail = body[:64], bool(before), bool(after)  # to find is dear for a long one
+        lead, trail = bool(before), bool(after)
+        # Python prepares itself for a long needle at each call, and here may have to call often.
+        head = body[:64] if before or after else body
         at = view.find(head, since + lead)
         while at >= 0:
             end = at + len(body)
@@ -109,6 +115,11 @@ class _Form(NamedTuple):
                 at = view.find(head, end + trail + lead)
             else:
                 at = view.find(head, at + 1)
+
+    @property
+    def length(self) -> int:
+        """How many bytes of a view it takes."""
+        return len(self.body) + bool(self.before) + bool(self.after)
 
     def begun(self, view: bytes, since: int) -> int | None:
         """The first place from which on the rest of the view is a beginning of it."""
@@ -139,27 +150,40 @@ class Needle:
 
     forms: tuple[_Form, ...]
     cores: tuple[bytes, ...]
+    last_bytes: frozenset[int]
+    """Bytes with which a beginning of a form may end, beside those of escapes and base64."""
 
     @classmethod
     @lru_cache(maxsize=64)
     def of(cls, token: str) -> "Needle":
         """Of a token of up to 32 KiB or so; about ten times its length is kept for it."""
         if len(token) < SHORTEST:
-            return cls((), ())
+            return cls((), (), frozenset())
         data = _encoded(token)
-        texts = [_unescaped(data), _unescaped(json.dumps(token)[1:-1].encode())]
+        in_json = json.dumps(token)[1:-1]
+        texts = [
+            data,
+            *map(_unescaped, (data, in_json.encode(), json.dumps(in_json)[1:-1].encode())),
+        ]
         texts += [text.replace(b" ", b"+") for text in texts]
-        forms = [_Form("raw", data), *(_Form("text", text) for text in texts)]
+        forms = [
+            _Form("raw", data),
+            *(_Form("text", text) for text in texts if len(text) >= SHORTEST),
+        ]
         digits = data.hex().encode()
         forms += [_Form("text", digits), _Form("text", digits.upper())]
         encoded = [_in_base64(data, offset) for offset in range(3)]
         literal = _Text(data, final=True).without_escapes()
         cores = [_core(literal), digits[-_CORE:], digits.upper()[-_CORE:]]
         cores += [_core(form.body) for form in encoded]
-        return cls(tuple(dict.fromkeys(forms + encoded)), tuple(dict.fromkeys(cores)))
+        forms = list(dict.fromkeys(forms + encoded))
+        last_bytes = frozenset(b"".join(form.body for form in forms))
+        return cls(tuple(forms), tuple(dict.fromkeys(cores)), last_bytes)
 
     def found_in(self, data: bytes) -> bool:
         """Whether the token stands in these bytes, in whatever form."""
+        if not any(core in data for core in self.cores) and not _holds_escaped_alnum(data):
+            return False
         search = Search([self], watch=True)
         search.feed(data)
         search.end()
@@ -185,7 +209,8 @@ class Search:
         self._cores = tuple(dict.fromkeys(core for needle in needles for core in needle.cores))
         self._held = _Text()
         self._blanks: list[tuple[int, int]] = []
-        self._since = dict.fromkeys(self._forms, 0)  # where in its view each may begin again
+        self._since = [0] * len(self._forms)  # where in its view each may begin
+        self._last_bytes = _LAST_BYTES.union(*(needle.last_bytes for needle in needles))
 
     def feed(self, chunk: bytes) -> bytes:
         """What may pass now: all but a tail that may be the beginning of a token."""
@@ -199,6 +224,8 @@ class Search:
 
     def end(self) -> bytes:
         """What was held back."""
+        if not self._held.raw:
+            return b""
         self._held.add(b"", final=True)
         passing = self._look(final=True)
         return b"" if self._watch else passing
@@ -206,10 +233,16 @@ class Search:
     def _skim(self, chunk: bytes) -> bytes | None:
         """As `feed`; None for a chunk that may hold a token and must be looked at closely."""
         held = self._held.raw
-        if self._blanks or len(chunk) < max(_TAIL, len(held)):
+        if self._blanks or len(chunk) < len(held) or not chunk:
             return None
         data = held + chunk if held else chunk
         if any(core in data for core in self._cores) or _holds_escaped_alnum(data):
+            return None
+        if data[-1] not in self._last_bytes:  # as at the end of an event or a JSON document
+            if held:
+                self._hold(_Text(), 0)
+            return data
+        if len(data) <= _TAIL:
             return None
         # Cut off anywhere, so its first escape may be read wrongly, but not those that follow.
         tail = _Text(data[-_TAIL:])
@@ -230,19 +263,20 @@ class Search:
     def _hold(self, text: "_Text", free: int) -> None:
         text.drop(free)
         self._held = text
-        self._since = dict.fromkeys(self._forms, 0)
+        self._since = [0] * len(self._forms)
 
     def _look(self, *, final: bool = False) -> bytes:
         """Find and blank in what is held, and let go what is surely no part of a token."""
         held = self._held
         free, views = held.read_end, held.views()
-        for form in self._forms:
+        for index, form in enumerate(self._forms):
             view, first = views[form.view]
-            since = max(self._since[form] - first, 0)
+            since = max(self._since[index] - first, 0)
             for start, end in form.occurrences(view, since):
                 self._blanks.append(held.span(form.view, first + start, first + end))
                 since = end
-            self._since[form] = first + since
+            since = max(since, len(view) - form.length + 1)
+            self._since[index] = first + since
             if not final and (begun := form.begun(view, since)) is not None:
                 free = min(free, held.span(form.view, first + begun, first + begun + 1)[0])
         self.found = self.found or bool(self._blanks)
@@ -387,7 +421,7 @@ def _meaning(kind: str, written: bytes) -> bytes | None:
         return bytes((int(written, 16),))
     if kind == "plain":
         return _PLAIN.get(written, written)
-    if kind == "name":
+    if kind in ("name", "entity"):
         return html5[name].encode() if (name := f"{written.decode()};") in html5 else None
     if kind == "pair":
         code = 0x10000 + ((int(written[:4], 16) & 0x3FF) << 10) + (int(written[-4:], 16) & 0x3FF)
