@@ -58,7 +58,6 @@ class Message:
         assert len(values) <= 1, f"{name} more than once: {values}"
         return values[0] if values else None
 
-
     @property
     def set_cookie(self) -> str | None:
         """The one Set-Cookie field beside the companion, which comes with no other."""
