@@ -114,8 +114,8 @@ run_tests() {
     if [ $# != 0 ]; then
         "$venv/bin/coverage" run -m pytest "$@"
     else
-        "$venv/bin/coverage" run -m pytest -n auto --dist loadgroup
-        "$venv/bin/coverage" run -m pytest -n auto --dist loadgroup --fast-dispatch
+        "$venv/bin/coverage" run -m pytest -n auto --dist loadfile
+        "$venv/bin/coverage" run -m pytest -n auto --dist loadfile --fast-dispatch
     fi
     "$venv/bin/coverage" combine --quiet
     # Part of the tests covers part of the code.

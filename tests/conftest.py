@@ -38,17 +38,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Function]) -> None:
-    parallel = config.getoption("loadgroup", False)
     for item in items:
-        fixtures = set(item.fixturenames)
-        if not fixtures & PROCESSES and not item.get_closest_marker("recipes"):
+        if not PROCESSES.intersection(item.fixturenames) and not item.get_closest_marker("recipes"):
             item.add_marker("quick")
-        # A worker takes a file, for the proxies that its tests share; a test with a mitmdump of its
-        # own goes to whichever worker has nothing to do.
-        if parallel and ("browser" in fixtures or not fixtures & (PROCESSES - {"_proxies"})):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
     if config.getoption("--fast-dispatch"):
         Mitmdump.fast_dispatch = True
         kept = list(filter(is_about_dispatch, items))
@@ -74,7 +67,7 @@ def is_about_dispatch(item: pytest.Function) -> bool:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """What `-n auto` means: most tests wait, so there are more workers than processors."""
-    return 3 * (os.cpu_count() or 1)
+    return 2 * (os.cpu_count() or 1)
 
 
 @pytest.fixture(scope="session")
