@@ -110,9 +110,13 @@ run_tests() {
     "$venv/bin/ruff" format --check .
     "$venv/bin/mypy"
     "$venv/bin/coverage" erase
-    "$venv/bin/coverage" run -m pytest "$@"
     # With arguments it is a part of the tests that is wanted, as it was asked for.
-    [ $# != 0 ] || "$venv/bin/coverage" run -m pytest --fast-dispatch
+    if [ $# != 0 ]; then
+        "$venv/bin/coverage" run -m pytest "$@"
+    else
+        "$venv/bin/coverage" run -m pytest -n auto --dist loadfile
+        "$venv/bin/coverage" run -m pytest -n auto --dist loadfile --fast-dispatch
+    fi
     "$venv/bin/coverage" combine --quiet
     # Part of the tests covers part of the code.
     "$venv/bin/coverage" report $([ $# = 0 ] || echo --fail-under=0)

@@ -1,27 +1,73 @@
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from support import ADDON, Client, Mitmdump, Upstream
+from support import ADDON, Client, Mitmdump, Upstream, stop_all
 
 # A busy machine is no failure.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
+
+Mitmdump.preloaded = True
+
+# What fast dispatch can change, and so is tested with and without it: who is called at an event, in
+# which order, and what becomes of an error. What a header, a cookie or a page may hold, it cannot;
+# neither do the demo and run.sh, which load it anyway. (test_fast_dispatch.py belongs here itself.)
+FAST_DISPATCH = {
+    "test_failing_closed",  # start-up, options, reloads, and errors in hooks
+    "test_failing_upstream",  # the error hook, and refusals after it
+    "test_inspection",  # what mitmproxy's own addons save after ours, commands, shutdown
+    "test_laws",  # every kind of refusal and answer of our own
+    "test_protocols",  # HTTP/2
+    "test_refresh",  # requests of our own, among those of others
+    "test_replay",  # flows that mitmproxy's replay plays
+    "test_streams",  # streaming and WebSockets
+}
+
+# The fixtures that start a process, or are for tests that do.
+PROCESSES = {"_proxies", "confdir", "start", "serve", "browser", "vite"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--fast-dispatch",
         action="store_true",
-        help="only the tests that run a mitmdump, with fast_dispatch.py in it",
+        help="with fast_dispatch.py in each mitmdump, and only the tests that it can change",
     )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Function]) -> None:
+    for item in items:
+        if not PROCESSES.intersection(item.fixturenames) and not item.get_closest_marker("recipes"):
+            item.add_marker("quick")
     if config.getoption("--fast-dispatch"):
         Mitmdump.fast_dispatch = True
-        items[:] = [item for item in items if {"upstream", "confdir"} & set(item.fixturenames)]
+        kept = list(filter(is_about_dispatch, items))
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = kept
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """No bytes of an archive, token or moment in a test's name: each worker makes others."""
+    if isinstance(val, (bytes, str)):
+        differs = len(val) > 60 or (isinstance(val, bytes) and not val.isascii())
+    else:
+        differs = isinstance(val, (int, float)) and val > 1e9
+    return argname if differs else None
+
+
+def is_about_dispatch(item: pytest.Function) -> bool:
+    name = item.path.stem
+    runs_mitmdump = not item.get_closest_marker("quick")
+    return name == "test_fast_dispatch" or (runs_mitmdump and name in FAST_DISPATCH)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """What `-n auto` means: most tests wait, so there are more workers than processors."""
+    return 2 * (os.cpu_count() or 1)
 
 
 @pytest.fixture(scope="session")
@@ -53,8 +99,7 @@ def _proxies(
         return started[options]
 
     yield proxy
-    for mitmdump in started.values():
-        mitmdump.stop()
+    stop_all(started.values())
 
 
 @pytest.fixture
@@ -90,5 +135,4 @@ def start(upstream: Upstream, confdir: Path) -> Iterator[Callable[..., Mitmdump]
         return started[-1]
 
     yield start
-    for mitmdump in started:
-        mitmdump.stop()
+    stop_all(started)

@@ -7,7 +7,7 @@ not well-formed.
 import contextlib
 import os
 import re
-import signal
+import secrets
 import socket
 import ssl
 import subprocess
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import h11
+from preloaded import Forked
 
 ROOT = Path(__file__).parent.parent
 ADDON = ROOT / "addon" / "cookie_auth.py"
@@ -97,7 +98,7 @@ def answer(
 def read_message(connection: h11.Connection, sock: socket.socket) -> Message | None:
     """The next message from the socket; None when the other side has closed instead."""
     head: h11.Request | h11.Response | None = None
-    body = b""
+    body = bytearray()
     while True:
         event = connection.next_event()
         if event is h11.NEED_DATA:
@@ -117,7 +118,7 @@ def read_message(connection: h11.Connection, sock: socket.socket) -> Message | N
                 (name.decode(), value.decode("utf-8", "surrogateescape"))
                 for name, value in head.headers
             ]
-            return Message(start, headers, body)
+            return Message(start, headers, bytes(body))
         elif event is h11.PAUSED or isinstance(event, h11.ConnectionClosed):
             return None
 
@@ -218,7 +219,7 @@ class Client:
         if body:
             data += connection.send(h11.Data(data=body)) or b""
         data += connection.send(h11.EndOfMessage()) or b""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as sock:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as sock:
             sock.sendall(data)
             message = read_message(connection, sock)
         assert message is not None, "the proxy closed the connection without an answer"
@@ -248,6 +249,8 @@ class Mitmdump:
 
     fast_dispatch = False
     """Whether all of them load fast_dispatch.py as well; see conftest.py."""
+    preloaded = False
+    """Whether they are forked from one process, as in the tests, not in the benchmarks."""
 
     def __init__(
         self,
@@ -259,21 +262,26 @@ class Mitmdump:
     ) -> None:
         if self.fast_dispatch:
             scripts = (FAST_DISPATCH, *scripts)
-        self.process = subprocess.Popen(
-            [
-                str(MITMDUMP),
-                *(part for script in scripts for part in ("-s", str(script))),
-                *("--mode", f"{mode}{upstream}", "--listen-host", "127.0.0.1"),
-                *("--listen-port", "0", "--set", f"confdir={confdir}"),
-                *arguments,
-            ],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        arguments = (
+            *(part for script in scripts for part in ("-s", str(script))),
+            *("--mode", f"{mode}{upstream}", "--listen-host", "127.0.0.1"),
+            *("--listen-port", "0", "--set", f"confdir={confdir}"),
+            *arguments,
         )
+        self.process: Forked | subprocess.Popen[str]
+        if self.preloaded:
+            self.process = Forked(list(arguments))
+        else:
+            self.process = subprocess.Popen(
+                [str(MITMDUMP), *arguments],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            )
         self.log = ""
+        self._asked = False
         self._more = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -285,7 +293,7 @@ class Mitmdump:
                 self.log += line
                 self._more.notify_all()
 
-    def wait_for_log(self, pattern: str, seconds: float = 20) -> re.Match[str]:
+    def wait_for_log(self, pattern: str, seconds: float = 60) -> re.Match[str]:
         """The first match in the log so far, or in what follows."""
         with self._more:
             end = time.monotonic() + seconds
@@ -300,29 +308,49 @@ class Mitmdump:
         match = self.wait_for_log(r"reverse proxy to .* listening at \S+:(\d+)")
         return Client(int(match[1]))
 
-    def exit_code(self, seconds: float = 20) -> int:
+    def exit_code(self, seconds: float = 60) -> int:
         """The exit code of a process that ends by itself; its log is complete then."""
         code = self.process.wait(seconds)
         self._reader.join(seconds)
         return code
 
+    def ask_to_stop(self) -> None:
+        """Once: a second signal would end it before its coverage is saved."""
+        if not self._asked:
+            self._asked = True
+            self.process.terminate()
+
     def stop(self) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(10)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+        self.ask_to_stop()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def stop_all(mitmdumps: Iterable[Mitmdump]) -> None:
+    """Stop them at the same time: each needs a moment."""
+    mitmdumps = list(mitmdumps)
+    for mitmdump in mitmdumps:
+        mitmdump.ask_to_stop()
+    for mitmdump in mitmdumps:
+        mitmdump.stop()
 
 
 def free_port() -> int:
-    """A port on which nobody listens (at the moment)."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+    """A port on which nobody listens, and which no other test is likely to get.
+
+    The system itself gives out those from 32768 on, for connections and where 0 was asked for, and
+    would give them to the next who asks (ip_local_port_range).
+    """
+    while True:
+        port = 10_000 + secrets.randbelow(22_768)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
-def eventually(check: Callable[[], bool], seconds: float = 10) -> bool:
+def eventually(check: Callable[[], bool], seconds: float = 30) -> bool:
     """Whether the check comes true in time."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
