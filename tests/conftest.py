@@ -1,9 +1,11 @@
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
 from support import ADDON, Client, Mitmdump, Upstream, stop_all
 
 # A busy machine is no failure.
@@ -136,3 +138,28 @@ def start(upstream: Upstream, confdir: Path) -> Iterator[Callable[..., Mitmdump]
 
     yield start
     stop_all(started)
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or ""
+QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium; one for all, since Playwright's sync API runs once in a process."""
+    if not CHROMIUM and os.environ.get("CI") != "true":
+        pytest.skip("no Chromium on the PATH (apt-get install chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--no-first-run", *QUIET]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """A browser's profile, new for each test: no cookies, an empty cache."""
+    with browser.new_context() as context:
+        context.set_default_timeout(10_000)
+        yield context

@@ -8,37 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
+from playwright.sync_api import BrowserContext, expect
 from support import ADDON, ROOT, Client, Mitmdump, Upstream, answer, free_port, running
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or ""
 NPM = shutil.which("npm") or ""
 UNDER_CI = os.environ.get("CI") == "true"
 
-needs_chromium = pytest.mark.skipif(
-    not CHROMIUM and not UNDER_CI, reason="no Chromium on the PATH (apt-get install chromium)"
-)
 needs_npm = pytest.mark.skipif(not NPM and not UNDER_CI, reason="no npm on the PATH")
-pytestmark = needs_chromium
-
-QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--no-first-run", *QUIET]
-        )
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    with browser.new_context() as context:
-        context.set_default_timeout(10_000)
-        yield context
 
 
 @pytest.fixture
