@@ -11,16 +11,44 @@ usage: ./run.sh [--web] [--no-fast] [mitmproxy options]        the demo: a small
        ./run.sh [--web] [--no-fast] URL [mitmproxy options]    a proxy for the API at URL
        ./run.sh test [pytest arguments]                        linters, type check, tests, coverage
        ./run.sh bench [group …]                                what the proxy costs, beside others
-
-  --web         mitmweb instead of mitmdump, to look at the traffic in a browser
-  --no-fast     without addon/fast_dispatch.py, which makes mitmproxy's own part faster
-  API_URL=URL   the same as giving URL
-  PYTHON=...    the Python to set up .venv with (3.10 or newer; default: the newest on the PATH)
+       ./run.sh --version                                      versions, for a report
 
 The proxy listens on http://localhost:8080; another port: --listen-port 9000.
 A path in URL becomes cookie_auth_base_path. All options of the addon go behind --set:
   ./run.sh https://api.example.com/v1 --set cookie_auth_login=/session --set cookie_auth_prefix=/api
+
+  --web         mitmweb instead of mitmdump, to look at the traffic in a browser
+
+The options used most (the README has all, grouped by need):
+  cookie_auth_login=/login          API path whose answer carries the token
+  cookie_auth_token=/authToken      where it stands there: a JSON Pointer, or header:NAME
+  cookie_auth_header=auth-token     request header that the API reads
+  cookie_auth_header_format={token} its value, e.g. 'Bearer {token}'
+  cookie_auth_prefix=               where the browser finds the API, e.g. /api
+
+  --no-fast     without addon/fast_dispatch.py, which makes mitmproxy's own part faster
+  API_URL=URL   the same as giving URL
+  PYTHON=...    the Python to set up .venv with (3.10 or newer; default: the newest on the PATH)
 HELP
+}
+
+# Sets up nothing: who asks may be about to report that just this fails.
+versions() {
+    sed -n 's/^version = "\(.*\)"$/cookie-auth \1/p' "$root/pyproject.toml"
+    if suitable "$venv/bin/python"; then
+        "$venv/bin/python" - <<'PY'
+import platform
+from importlib import metadata
+
+print("Python", platform.python_version())
+try:
+    print("mitmproxy", metadata.version("mitmproxy"))
+except metadata.PackageNotFoundError:
+    print("mitmproxy is not installed yet")
+PY
+    else
+        echo "Python and mitmproxy are not set up yet; ./run.sh does that"
+    fi
 }
 
 die() {
@@ -199,6 +227,7 @@ while :; do
 done
 case ${1:-} in
 -h | --help) usage ;;
+--version) versions ;;
 test)
     shift
     run_tests "$@"
