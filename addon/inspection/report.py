@@ -72,14 +72,13 @@ def _outcome(flow: http.HTTPFlow, settings: Settings) -> str:
     if role == "preflight":
         return f"CORS preflight of {printable(metadata[notes.CORS])}, answered here"
     if notes.CAPTURED in metadata:
-        return (
-            f"login: token ({token_size(metadata[notes.CAPTURED])}) → cookie {settings.cookie.name}"
-        )
+        size = token_size(metadata[notes.CAPTURED])
+        return f"login: token ({size}) → cookie {settings.cookie.name}"
     if metadata.get(notes.INJECTED):
-        names = ", ".join(name for name in metadata[notes.COOKIES] if not name.endswith("-refresh"))
-        return (
-            f"cookie {names} → header {settings.header.name} ({token_size(metadata[notes.SENT])})"
-        )
+        beside = ("-refresh", "-login")
+        names = [name for name in metadata[notes.COOKIES] if not name.endswith(beside)]
+        size = token_size(metadata[notes.SENT])
+        return f"cookie {', '.join(names)} → header {settings.header.name} ({size})"
     if role == "login":
         status = flow.response.status_code if flow.response else None
         answer = f": the API answers {status}, and no token" if status else ""
