@@ -1,5 +1,7 @@
 """A page of the proxy's own origin, in a browser that keeps cookies by name and Path."""
 
+from typing import Any
+
 from support import Client, Headers, Message
 
 USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64) Chrome/142"
@@ -39,10 +41,10 @@ class Page:
         self.keep(got)
         return got
 
-    def get(self, target: str, **more: str) -> Message:
+    def get(self, target: str, **more: Any) -> Message:
         return self.request("GET", target, **more)
 
-    def post(self, target: str, body: str = "{}", **more: str) -> Message:
+    def post(self, target: str, body: str = "{}", **more: Any) -> Message:
         return self.request("POST", target, body=body, **more)
 
     def keep(self, got: Message) -> None:

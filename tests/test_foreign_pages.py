@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Callable
+from typing import Any
 
 import psutil
 import pytest
@@ -11,8 +12,12 @@ from support import Mitmdump, Upstream
 
 ProxyWith = Callable[..., Mitmdump]
 
-CROSS = {"sec_fetch_site": "same-site", "sec_fetch_mode": "no-cors", "sec_fetch_dest": "script"}
-NAVIGATION = {"sec_fetch_mode": "navigate", "sec_fetch_dest": "document"}
+CROSS: dict[str, Any] = {
+    "sec_fetch_site": "same-site",
+    "sec_fetch_mode": "no-cors",
+    "sec_fetch_dest": "script",
+}
+NAVIGATION: dict[str, Any] = {"sec_fetch_mode": "navigate", "sec_fetch_dest": "document"}
 
 
 def logged_in(mitmdump: Mitmdump, upstream: Upstream, prefix: str = "") -> Page:
@@ -116,7 +121,7 @@ def test_server_code_of_the_front_end_acts_for_no_foreign_page(
     upstream: Upstream,
     frontend: Upstream,
     method: str,
-    more: dict[str, str],
+    more: dict[str, Any],
     keeps: bool,
 ) -> None:
     options = ("cookie_auth_prefix=/api", f"cookie_auth_frontend={frontend.url}")
@@ -294,7 +299,7 @@ def test_no_header_hides_another_path(proxy_with: ProxyWith, upstream: Upstream,
     ],
 )
 def test_no_dialog_of_the_browsers_own_opens_over_the_app(
-    proxy_with: ProxyWith, upstream: Upstream, more: dict[str, str], expected: str
+    proxy_with: ProxyWith, upstream: Upstream, more: dict[str, Any], expected: str
 ) -> None:
     upstream.answers("{}", 401, WWW_Authenticate='Basic realm="a"')
     assert proxy_with().client.get("/me", **more).one("www-authenticate") == expected

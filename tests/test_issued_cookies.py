@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from page import USER_AGENT, Page
@@ -113,14 +114,17 @@ def test_the_cookies_of_two_logins_at_once_are_refused_but_not_at_login_and_logo
 
 def test_clients_that_are_no_browsers_may_write_the_cookie_by_hand(page: Page) -> None:
     proxy = page.client
-    for headers in ({}, {"user_agent": "node", "accept_language": "*", "sec_fetch_mode": "cors"}):
+    node = {"user_agent": "node", "accept_language": "*", "sec_fetch_mode": "cors"}
+    others: list[dict[str, Any]] = [{}, node]
+    for headers in others:
         got = proxy.get("/me", cookie="auth-token=alice", **headers)
         assert json.loads(got.body) == {"you": "alice"}
-    for headers in (
+    browsers: list[dict[str, Any]] = [
         {"user_agent": USER_AGENT, "origin": f"http://localhost:{proxy.port}"},
         {"referer": f"http://localhost:{proxy.port}/page"},
         {"sec_fetch_site": "same-origin"},
-    ):
+    ]
+    for headers in browsers:
         got = proxy.get("/me", cookie="auth-token=alice", **headers)
         assert json.loads(got.body) == {"you": None}
 
@@ -128,7 +132,11 @@ def test_clients_that_are_no_browsers_may_write_the_cookie_by_hand(page: Page) -
 def test_server_code_may_pass_the_cookies_of_a_page_request_on(page: Page) -> None:
     page.post("/login", x_user="alice")
     cookie = "; ".join(f"{name}={value}" for name, value in page.cookies.items())
-    for more in ({}, {"user_agent": USER_AGENT, "sec_fetch_site": "same-origin"}):
+    passed_on: list[dict[str, Any]] = [
+        {},
+        {"user_agent": USER_AGENT, "sec_fetch_site": "same-origin"},
+    ]
+    for more in passed_on:
         got = page.client.get("/me", cookie=cookie, **more)
         assert json.loads(got.body) == {"you": "alice"}
 

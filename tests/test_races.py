@@ -22,7 +22,7 @@ class Api:
         self.refreshes: list[str] = []
         self.rotates = True
         self.number = 0
-        self.make = "token-{}".format
+        self.make: Callable[[int], str] = "token-{}".format
         self.asked = threading.Event()
         self.go_on = threading.Event()
         self.slow = ""
