@@ -54,7 +54,7 @@ from inspection.inspector import Inspector  # noqa: E402
 from messages import answers, streaming  # noqa: E402
 from messages.answers import Refused  # noqa: E402
 from settings.option import InvalidOption  # noqa: E402
-from upstream import gaps, redaction  # noqa: E402
+from upstream import gaps, patches, redaction  # noqa: E402
 
 logger = logging.getLogger(__name__)
 
@@ -257,6 +257,9 @@ def configuration() -> Configuration:
     """What follows from the options as they are now. Raises InvalidOption."""
     values = {option.name: getattr(ctx.options, option.name) for option in OPTIONS}
     settings = Settings.parse(values, os.environ)
+    if settings.redact and (names := patches.unknown(redaction.REPLACED)):
+        what = f"false with this mitmproxy, whose {' and '.join(names)} cookie-auth does not know"
+        raise InvalidOption("cookie_auth_redact", True, what)
     confdir = Path(ctx.options.confdir).expanduser()
     try:
         keys = companion.keys(settings.cookie.secrets, confdir)

@@ -11,6 +11,7 @@ from mitmproxy import command, ctx, exceptions, flow, http, version
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy.mode_specs import ProxyMode, ReverseMode
 from origins.origin import Origin
+from upstream import gaps, patches, redaction
 
 from inspection import explain, report, start, view
 
@@ -62,6 +63,12 @@ class Inspector:
         ):
             logger.info("%s", line)
         web = version.VERSION if "web_port" in options else None
+        if names := patches.unknown((*gaps.REPLACED, *redaction.REPLACED)):
+            logger.warning(
+                "cookie-auth does not know mitmproxy %s: it leaves %s as they are, so that what"
+                " fails may get mitmproxy's own pages; see addon/upstream/gaps.py",
+                *(version.VERSION, ", ".join(names)),
+            )
         if warnings := start.warnings(listeners, settings.paths.frontend, web):
             logger.warning("%s", "; ".join(warnings))
 

@@ -13,8 +13,9 @@
   one to its log. Here interim answers are left out.
 
 For that, three methods of `HttpStream` (mitmproxy `proxy/layers/http/__init__.py`) and three
-functions of `_http1.py` are wrapped; they are alike in 11.0.2 and 12.3.1. A mitmproxy without them
-is left as it is, and so is a flow that did not come in through a reverse mode.
+functions of `_http1.py` are wrapped; they are alike in 11.0.2 and 12.3.1. A mitmproxy that has
+others is left as it is, and start-up says so. So is a flow that did not come in through a reverse
+mode.
 
 Where mitmproxy makes a page (`_base.format_error`), and what makes ours:
 
@@ -45,7 +46,7 @@ from mitmproxy.proxy import commands, mode_specs
 from mitmproxy.proxy.layers.http import DropStream, HttpStream, SendHttp, _events, _hooks, _http1
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
-logger = logging.getLogger(__name__)
+from upstream.patches import Function, replace, unknown
 
 Commands = Generator[Any, Any, Any]
 Answer = Callable[[http.HTTPFlow, str, str], http.Response | None]
@@ -122,18 +123,26 @@ _KILLED = getattr(getattr(_events, "ErrorCode", None), "KILL", status_codes.NO_R
 _LOGGERS = ("mitmproxy.proxy.server", "mitmproxy.addons.clientplayback")
 
 
+REPLACED = (
+    Function(HttpStream, "handle_protocol_error", ("self", "event")),
+    Function(HttpStream, "check_body_size", ("self", "request")),
+    Function(HttpStream, "check_invalid", ("self", "request")),
+    Function(_http1, "make_body_reader", ("expected_size",)),
+    Function(_http1.Http1Client, "read_headers", ("self", "event")),
+    Function(_http1.Http1Server, "read_headers", ("self", "event")),
+)
+
+
 def install(answer: Answer, limit: Limit, refusal: Refusal) -> Callable[[], None]:
     """Have what fails in reverse modes answered by `answer`. Returns what undoes it."""
-    try:
-        handle_protocol_error = HttpStream.handle_protocol_error
-        check_body_size = HttpStream.check_body_size
-        check_invalid = HttpStream.check_invalid
-        make_body_reader = _http1.make_body_reader
-        read_headers = _http1.Http1Client.read_headers
-        read_request = _http1.Http1Server.read_headers
-    except AttributeError:
-        logger.warning("cookie-auth does not know this mitmproxy: what fails gets its pages")
+    if unknown(REPLACED):
         return lambda: None
+    handle_protocol_error: Any = HttpStream.handle_protocol_error
+    check_body_size: Any = HttpStream.check_body_size
+    check_invalid: Any = HttpStream.check_invalid
+    make_body_reader = _http1.make_body_reader
+    read_headers: Callable[..., Commands] = _http1.Http1Client.read_headers
+    read_request: Any = _http1.Http1Server.read_headers
 
     def answering(self: HttpStream, steps: Commands, code: str) -> Commands:
         """What mitmproxy does about a failure, with our answer in front of the error that ends it.
@@ -206,36 +215,21 @@ def install(answer: Answer, limit: Limit, refusal: Refusal) -> Callable[[], None
                 command.data = assemble_response(response)
             yield command
 
-    def put(
-        handle: Any, check: Any, validate: Any, make_reader: Any, read: Any, read_request: Any
-    ) -> None:
-        HttpStream.handle_protocol_error = handle  # type: ignore[method-assign]
-        HttpStream.check_body_size = check  # type: ignore[method-assign]
-        HttpStream.check_invalid = validate  # type: ignore[method-assign]
-        _http1.make_body_reader = make_reader
-        _http1.Http1Client.read_headers = read  # type: ignore[method-assign]
-        _http1.Http1Server.read_headers = read_request  # type: ignore[method-assign]
-
     def make_reader(size: int | None) -> Any:
         reader = make_body_reader(size)
         return _WithoutTrailers(reader) if isinstance(reader, ChunkedReader) else reader
 
-    def undo() -> None:
-        put(
-            handle_protocol_error,
-            check_body_size,
-            check_invalid,
-            make_body_reader,
-            read_headers,
-            read_request,
-        )
-        for name in _LOGGERS:
-            logging.getLogger(name).removeFilter(log_filter)
-
-    put(handle, check, validate, make_reader, read_final_headers, read_request_head)
+    ours = (handle, check, validate, make_reader, read_final_headers, read_request_head)
+    put_back = replace(dict(zip(REPLACED, ours, strict=True)))
     log_filter = _WithoutQuotations()
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(log_filter)
+
+    def undo() -> None:
+        put_back()
+        for name in _LOGGERS:
+            logging.getLogger(name).removeFilter(log_filter)
+
     return undo
 
 

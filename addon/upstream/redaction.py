@@ -21,6 +21,13 @@ from mitmproxy.proxy.layers.http import (
 from mitmproxy.proxy.layers.websocket import Fragmentizer
 from wsproto.events import Message
 
+from upstream.patches import Function, replace
+
+REPLACED = (
+    Function(SendHttp, "__init__", ("self", "event", "connection")),
+    Function(Fragmentizer, "__call__", ("self", "content")),
+)
+
 
 def install() -> Callable[[], None]:
     """Send the real bytes from now on. Returns what undoes it."""
@@ -40,9 +47,4 @@ def install() -> Callable[[], None]:
     def real_fragments(self: Fragmentizer, content: bytes) -> Iterator[Message[Any]]:
         return fragments(self, real(content))
 
-    def put(send: Callable[..., None], fragments: Callable[..., Iterator[Message[Any]]]) -> None:
-        SendHttp.__init__ = send  # type: ignore[method-assign]
-        Fragmentizer.__call__ = fragments  # type: ignore[method-assign]
-
-    put(send_real, real_fragments)
-    return lambda: put(send, fragments)
+    return replace(dict(zip(REPLACED, (send_real, real_fragments), strict=True)))
