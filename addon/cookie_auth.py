@@ -53,6 +53,7 @@ from exchanges.settings import OPTIONS, Settings  # noqa: E402
 from inspection.inspector import Inspector  # noqa: E402
 from messages import answers, streaming  # noqa: E402
 from messages.answers import Refused  # noqa: E402
+from messages.headers import lower_names  # noqa: E402
 from settings.option import InvalidOption  # noqa: E402
 from upstream import gaps, patches, redaction  # noqa: E402
 
@@ -85,6 +86,8 @@ class CookieAuth:
     # Life cycle
 
     def load(self, loader: Loader) -> None:
+        # What is over stays over when the script is reloaded.
+        self.proxy.logins = vars(ctx.master).setdefault("cookie_auth_logins", self.proxy.logins)
         for option in OPTIONS:
             given = ctx.options.deferred.get(option.name)
             loader.add_option(option.name, option.type, option.default, option.help)
@@ -198,6 +201,9 @@ class CookieAuth:
             result = getattr(refusal, act)()
             if inspect.isawaitable(result):
                 await result
+        if flow.request.is_http2 or flow.request.is_http3:
+            for message in filter(None, (flow.request, flow.response)):
+                lower_names(message.headers)
 
     # Upstream connections
 
@@ -244,6 +250,8 @@ class CookieAuth:
         if not is_reverse(flow) or notes.KIND not in flow.metadata:
             return None
         exchange = exchange_of(flow, self.proxy)
+        if isinstance(exchange, Refusal) and not is_request:
+            return -1  # it is not waited for: an answer that streams may never end
         bounded = exchange.bounded_request if is_request else exchange.bounded_answer
         return streaming.MOST_HELD_BACK if bounded else None
 

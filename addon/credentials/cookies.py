@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from urllib.parse import quote, unquote_to_bytes
 
 Pairs = list[tuple[str, str]]
@@ -16,6 +15,10 @@ MAX_COOKIE_BYTES = 4096
 _COOKIE_OCTETS = "!#$&'()*+-./:<=>?@[]^_`{|}~"
 # RFC 9110, 5.5: a field value has no control characters but HTAB, and no blank at either end.
 _FIELD_VALUE = re.compile(rb"[^\x00-\x20\x7f](?:[^\x00-\x08\x0a-\x1f\x7f]*[^\x00-\x20\x7f])?")
+
+
+# What follows the auth cookie's name in those of the cookies that go with it.
+_BESIDE = re.compile(r"(-\d+)?(-refresh|-login)?(\.\d+)?")
 
 
 @dataclass(frozen=True)
@@ -83,12 +86,7 @@ def belongs(name: str, auth_cookie: str) -> bool:
     That is a piece (`auth-token.0`), the refresh token's (`auth-token-refresh`), the companion
     (`auth-token-login`), or one of these of another API on another port (`auth-token-8082`).
     """
-    return name.startswith(auth_cookie) and _family(auth_cookie).fullmatch(name) is not None
-
-
-@lru_cache(maxsize=32)
-def _family(auth_cookie: str) -> re.Pattern[str]:
-    return re.compile(re.escape(auth_cookie) + r"(-\d+)?(-refresh|-login)?(\.\d+)?")
+    return name.startswith(auth_cookie) and _BESIDE.fullmatch(name, len(auth_cookie)) is not None
 
 
 def cookie_pairs(fields: Iterable[str]) -> Pairs:

@@ -84,7 +84,9 @@ def forwarded_set_cookie(
         key = key.lower()
         insecure = plain and (key == "secure" or (key, value.lower()) == ("samesite", "none"))
         if key == "path" and value.startswith("/"):
-            kept.append(f"Path={to_browser(value)}")
+            # A `__Host-` cookie must have `/` (RFC 6265bis, 4.1.3.2).
+            at_root = name.lower().startswith("__host-")
+            kept.append(f"Path={value if at_root else to_browser(value)}")
         elif key and key != "domain" and not insecure:
             kept.append(attribute.strip())
     return "; ".join(kept)

@@ -75,6 +75,7 @@ class Api(Exchange):
         super().message()
 
     def remember(self) -> None:
+        super().remember()
         if self.flow.metadata.get(notes.INJECTED):
             headers = self.flow.request.headers
             self.token = carriers.injected_token(headers, self.settings.header)
@@ -88,6 +89,8 @@ class Api(Exchange):
         fields = tuple(self.flow.request.headers.get_all("cookie"))
         self.held = held = self.wallet.read(fields, trusted=trusted, browser=asked.is_browser)
         self.session = held.session
+        if held.session.issued:
+            metadata[notes.SESSION] = [held.session.id, self.began]
         metadata[notes.COOKIES], metadata[notes.KEPT_BACK] = held.names, held.kept_back
         if held.doubtful:
             metadata[notes.DOUBTFUL] = held.doubtful
@@ -127,7 +130,8 @@ class Api(Exchange):
         """What keeps this login's entity tags from others'; a page's own credential is one, too."""
         if with_token:
             return self.wallet.notary.tag(self.session.id)
-        own = self.flow.request.headers.get(self.settings.header.name)
+        sent = IndexedHeaders.of(self.flow.request.headers).raw(self.settings.header.name)
+        own = b", ".join(map(real, sent)).decode("utf-8", "surrogateescape")
         return self.wallet.notary.tag(f"own {own}") if own else validators.NOBODY
 
     def _note_own_credential(self, asked: Asked) -> None:
@@ -164,7 +168,8 @@ class Api(Exchange):
     def _is_renewable(self, response: http.Response) -> bool:
         """Whether the API has refused a token that may be renewed."""
         refused = response.status_code == 401 and self.flow.metadata.get(notes.INJECTED)
-        return bool(refused and self.refresh_token and not self.new_cookies)
+        renewable = self.refresh_token and not self.asked_to_renew
+        return bool(refused and renewable and not self.new_cookies)
 
     async def _renew_and_retry(self, response: http.Response) -> http.Response:
         """Renew a token that the API has refused, and ask again; the last answer.
@@ -214,9 +219,11 @@ class Api(Exchange):
                 # Else the back button would show it after a logout: a page that was left for the
                 # logout enters the back/forward cache after all that its answer can say.
                 headers["Cache-Control"] = "no-store"
-        framing.forbid_framing(headers, settings.origins.allowed)
+        framing.forbid_framing(
+            headers, settings.origins.allowed, confirms=response.status_code == 304
+        )
         refused = response.status_code == 401 and self.token is not None
-        keeps = self.refresh_token or self.new_cookies
+        keeps = (self.refresh_token and not self.asked_to_renew) or self.new_cookies
         if refused and settings.cookie.clear_on_401 and not keeps:
             self.new_cookies = self.expired()
 
@@ -233,11 +240,18 @@ class Api(Exchange):
                 values.pop().encode("utf-8", "surrogateescape")
             )
             fresh = token.decode("utf-8", "surrogateescape")
-            if fresh != self.token:
+            if fresh != self.token and not self._lost_refresh_token:
                 captured = Captured(fresh, b"", {}, self.refresh_token)
                 self.new_cookies = self.issued(captured, renews=True)
                 self.renewed = self.proxy.logins.renewed(self.session)
                 self.flow.metadata[notes.RENEWED] = size_and_expiry(fresh)
+
+    @property
+    def _lost_refresh_token(self) -> bool:
+        """Whether a reload of the script has forgotten it; a new pair of cookies would lack it."""
+        brought = self.flow.metadata.get(notes.COOKIES, ())
+        has_one = any(map(self.wallet.refresh_jar.owns, brought))
+        return bool(self.settings.paths.refresh and has_one and self.refresh_token is None)
 
     def _translate_set_cookies(self, headers: IndexedHeaders, *secrets: str) -> None:
         if "set-cookie" not in headers:

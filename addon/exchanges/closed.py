@@ -31,6 +31,10 @@ class Closed:
         if is_reverse(flow):
             flow.response = _not_loaded(flow)
 
+    def websocket_message(self, flow: http.HTTPFlow) -> None:
+        if is_reverse(flow) and flow.websocket:
+            flow.websocket.messages[-1].drop()
+
 
 def is_reverse(flow: http.HTTPFlow) -> bool:
     """Whether the flow came in through a `--mode reverse:URL`, so that it has a fixed upstream."""

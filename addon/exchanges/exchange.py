@@ -52,7 +52,7 @@ class Exchange:
 
     kind: ClassVar[str]
     answered_here: ClassVar[bool] = False
-    """Whether the request goes to no upstream, so that nothing of it needs to be held."""
+    """Whether the request goes to no upstream."""
     bounded_request: ClassVar[bool] = False
     bounded_answer: ClassVar[bool] = False
     """Whether a body is held back, and refused when it is too long for that."""
@@ -71,6 +71,8 @@ class Exchange:
         """The one that the request carries to the API."""
         self.refresh_token: str | None = None
         """That of the browser."""
+        self.asked_to_renew = False
+        """Whether that was used for it already."""
         self.new_cookies: list[str] = []
         """Set-Cookie values for whatever answer the browser will get."""
         self.renewed: int | None = None
@@ -137,6 +139,9 @@ class Exchange:
 
     def remember(self) -> None:
         """Take from the flow what it says of a state that was lost."""
+        if noted := self.flow.metadata.get(notes.SESSION):
+            login, self.began = noted
+            self.session = Session(login, issued=True)
 
     def turned_into(self, kind: "type[Exchange]") -> "Exchange":
         """The exchange that goes on in the place of this one."""

@@ -49,7 +49,9 @@ class FrontEnd(Exchange):
             frontend = self.settings.paths.frontend
             assert frontend
             references.rewrite_references(headers, frontend, "", "")
-        framing.forbid_framing(headers, self.settings.origins.allowed)
+        framing.forbid_framing(
+            headers, self.settings.origins.allowed, confirms=response.status_code == 304
+        )
         answer_policy.without_line_breaks(headers)
         if streaming.response_streams(response):
             response.stream = streaming.Recorder()
@@ -61,7 +63,8 @@ class FrontEnd(Exchange):
 
     def failed(self, code: str, reason: str) -> http.Response | None:
         if answers.is_navigation(self.flow.request.headers):
-            return answers.frontend_down(self.upstream, reason)
+            page = answers.frontend_down(self.upstream, reason)
+            return answers.without_body_for_head(self.flow.request.method, page)
         return super().failed(code, reason)
 
     def secrets(self) -> list[str]:

@@ -1,11 +1,13 @@
 """The alarm for an API's answer that repeats a token, where page scripts could read it."""
 
+import contextlib
 import logging
 from collections.abc import Iterable
 
 from messages.answers import Refused
 from messages.redacted import Redacted
 from messages.streaming import Recorder
+from messages.text import printable
 from mitmproxy import http
 from origins.paths import normalise
 from tokens import capture
@@ -52,11 +54,9 @@ class LeakAlarm:
         if not self.needle:
             response.stream = Recorder()
         elif response.headers.get("content-encoding", "identity").lower() not in ("", "identity"):
-            self.once.warn(
-                ("unsearched", normalise(self.flow.request.path)),
-                "%s: an answer that streams compressed is not searched for the token",
-                normalise(self.flow.request.path),
-            )
+            path = printable(normalise(self.flow.request.path))
+            said = "%s: an answer that streams compressed is not searched for the token"
+            self.once.warn(("unsearched", path), said, path)
             response.stream = Recorder()
         else:
             search = Search([self.needle], watch=self.mode != "block")
@@ -103,7 +103,7 @@ class LeakAlarm:
 
     def _warn(self, place: str) -> None:
         self.flow.metadata[notes.LEAK] = place
-        path = normalise(self.flow.request.path)
+        path = printable(normalise(self.flow.request.path))
         self.once.warn(
             ("leak", path, place),
             "%s %s: the API's answer holds a token in its %s, where page scripts may read it",
@@ -144,5 +144,6 @@ def decoded(response: http.Response) -> bytes:
     """The body to look into; as it stands where it cannot be decoded or would be too long."""
     body = response.raw_content or b""
     if "content-encoding" in response.headers and len(body) <= _LONGEST_ENCODED:
-        return response.get_content(strict=False) or b""
+        with contextlib.suppress(TypeError):  # a codec of Python's, such as rot13
+            return response.get_content(strict=False) or b""
     return body

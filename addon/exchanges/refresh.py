@@ -1,5 +1,6 @@
 """A page asks for a fresh token itself: answered here, once the API has given one."""
 
+from messages import answers
 from messages.answers import Refused
 from mitmproxy import http
 from tokens import capture
@@ -42,7 +43,7 @@ class Refresh(Api):
         capture.replace_body(response, renewed)
         self.add_new_cookies(response)
         self.answer_cors(response)
-        self.flow.response = response
+        self.flow.response = answers.without_body_for_head(self.flow.request.method, response)
 
     def answer_head(self) -> None:
         """Ours."""

@@ -20,6 +20,7 @@ class Refusal(Exchange):
     kind = "refused"
     answered_here = True
     bounded_request = True
+    bounded_answer = True
 
     @classmethod
     def of(cls, flow: http.HTTPFlow, proxy: Proxy, error: Exception) -> "Refusal":
@@ -57,6 +58,11 @@ class Refusal(Exchange):
 
     async def answer(self) -> None:
         self._answer()
+
+    def message(self) -> None:
+        """Nothing of it goes on."""
+        assert self.flow.websocket
+        self.flow.websocket.messages[-1].drop()
 
     def failed(self, code: str, reason: str) -> http.Response:
         self._answer()

@@ -12,7 +12,7 @@ from tokens.capture import Captured, TokenHeader
 from tokens.lifetime import seconds_left, size_and_expiry
 from upstream import own_requests
 
-from exchanges import notes
+from exchanges import leaks, notes
 from exchanges.exchange import Exchange
 
 # The API's word that the refresh token is no good (RFC 6749, 5.2, and what servers say beside it).
@@ -34,9 +34,10 @@ async def renew(exchange: Exchange) -> Captured | Refused | None:
 
     What comes of it for the browser's cookies is put by, for whatever answer goes there.
     """
-    refresh_token, exchange.refresh_token = exchange.refresh_token, None
-    if not refresh_token or exchange.is_over:
+    refresh_token = exchange.refresh_token
+    if not refresh_token or exchange.asked_to_renew or exchange.is_over:
         return None
+    exchange.asked_to_renew = True
     given = refresh_token  # for the type checker
 
     async def ask() -> Renewed | Refused | None:
@@ -61,7 +62,14 @@ async def renew(exchange: Exchange) -> Captured | Refused | None:
     captured = dataclasses.replace(
         renewed.captured, refresh_token=renewed.captured.refresh_token or refresh_token
     )
-    exchange.new_cookies = exchange.issued(captured, renews=True)
+    try:
+        exchange.new_cookies = exchange.issued(captured, renews=True)
+    except Refused as error:
+        exchange.proxy.once.warn(
+            ("refresh", error.message), "a renewed token cannot be used: %s", error.message
+        )
+        return None
+    exchange.refresh_token = captured.refresh_token
     exchange.renewed = renewed.moment
     exchange.flow.metadata[notes.RENEWED] = size_and_expiry(captured.token)
     return captured
@@ -70,7 +78,7 @@ async def renew(exchange: Exchange) -> Captured | Refused | None:
 async def retry(exchange: Exchange) -> http.Response | None:
     """The API's answer to the same request, sent once more; None when there is none."""
     own = _own_flow(exchange)
-    Retry(own, exchange.proxy)
+    Retry(own, exchange.proxy).token = exchange.token
     return await own_requests.send(own, exchange.proxy.mitm_options)
 
 
@@ -80,6 +88,17 @@ class OwnRequest(Exchange):
     async def request_head(self) -> None:
         """It was made as the API wants it."""
 
+    def answer_head(self) -> None:
+        response = self.flow.response
+        if not self.settings.redact or not response:
+            return
+        sources = self.settings.token.sources
+        names = {source.name.lower() for source in sources if isinstance(source, TokenHeader)}
+        response.headers.fields = tuple(
+            (name, Redacted.of(value, [value]) if name.decode().lower() in names else value)
+            for name, value in response.headers.fields
+        )
+
     def failed(self, code: str, reason: str) -> http.Response | None:
         return None
 
@@ -88,6 +107,11 @@ class Retry(OwnRequest):
     """A browser's request, sent once more with a fresh token."""
 
     kind = "retry"
+
+    async def answer(self) -> None:
+        response = self.flow.response
+        if response and self.settings.redact:
+            leaks.record_without(response, [self.token] if self.token else [])
 
 
 class Renewal(OwnRequest):
@@ -111,17 +135,6 @@ class Renewal(OwnRequest):
     async def request(self) -> None:
         if self.redacted_body is not None:  # mitmproxy has copied it as it is shown
             self.flow.request.raw_content = self.redacted_body
-
-    def answer_head(self) -> None:
-        response = self.flow.response
-        if self.redacted_body is None or not response:
-            return
-        sources = self.settings.token.sources
-        names = {source.name.lower() for source in sources if isinstance(source, TokenHeader)}
-        response.headers.fields = tuple(
-            (name, Redacted.of(value, [value]) if name.decode().lower() in names else value)
-            for name, value in response.headers.fields
-        )
 
     async def answer(self) -> None:
         response = self.flow.response

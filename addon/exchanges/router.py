@@ -78,10 +78,11 @@ class Router:
         key = head, flow.is_replay, wallet.name, wallet.api, wallet.tls
         if made := self._made.get(key):
             return self._as_before(made, flow, proxy)
-        exchange = route(flow, proxy)
-        flow.metadata.setdefault(
-            notes.RECEIVED, received.differences(head, request, proxy.settings.header.name)
-        )
+        try:
+            exchange = route(flow, proxy)
+        finally:
+            header = proxy.settings.header.name
+            flow.metadata.setdefault(notes.RECEIVED, received.differences(head, request, header))
         if type(exchange) is Api and head.size <= _LONGEST_REMEMBERED:
             if len(self._made) == _MOST_REMEMBERED:
                 self._made.clear()
@@ -139,6 +140,8 @@ def route(flow: http.HTTPFlow, proxy: Proxy) -> Exchange:
         is_preflight=cors.is_preflight(request),
         is_speculative=is_speculative(headers),
     )
+    if asked.cors:
+        flow.metadata[notes.CORS] = asked.cors
     if api_target is not None:
         exchange, upstream = _for_the_api(flow, proxy, api_target, asked)
     elif settings.paths.frontend:
@@ -174,8 +177,6 @@ def _for_the_api(
     upstream = Origin.of(request.scheme, request.host, request.port)
     request.path = paths.upstream_target(target, settings.paths.base_path)
     asked = asked._replace(path=paths.normalise(request.path))
-    if asked.cors:
-        flow.metadata[notes.CORS] = asked.cors
     kind = next(kind for kind in API_KINDS if kind.takes(asked, settings))
     acts = asked.method not in rules.SAFE_METHODS or asked.upgrades
     if acts and not asked.verdict.trusted:

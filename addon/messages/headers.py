@@ -123,6 +123,15 @@ def _remembered_key(name: bytes) -> str:
     return _native(name).lower()
 
 
+def lower_names(headers: http.Headers) -> None:
+    """Names in lower case, as HTTP/2 and HTTP/3 demand them (RFC 9113, 8.2), in place.
+
+    mitmproxy would do it, with a line in its log for each.
+    """
+    if not all(name.islower() for name, _ in headers.fields):
+        headers.fields = tuple((name.lower(), value) for name, value in headers.fields)
+
+
 def spelling(name: str) -> str:
     """The same for all names that a server may take for one: CGI and WSGI know no `-`."""
     return name.lower().replace("_", "-")

@@ -21,7 +21,8 @@ def answer_cors(response: http.Response, origin: str | None, *, varies: bool) ->
     exposed = response.headers.get("access-control-expose-headers", "")
     for name in [name for name, _ in response.headers.fields if _IS_CORS(name)]:
         response.headers.pop(name, None)
-    if varies and "origin" not in response.headers.get("vary", "").lower():
+    named = {name.strip().lower() for name in response.headers.get("vary", "").split(",")}
+    if varies and "origin" not in named:
         response.headers.add("Vary", "Origin")
     if origin:
         response.headers["Access-Control-Allow-Origin"] = origin

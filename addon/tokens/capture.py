@@ -155,18 +155,29 @@ def _captured_redirect(
 
     Raises Refused for one that no source names, or that stands there twice.
     """
-    location = response.headers.get("location", "")
-    if not 300 <= response.status_code <= 399 or method in ("HEAD", "OPTIONS") or not location:
+    locations = response.headers.get_all("location")
+    if not 300 <= response.status_code <= 399 or not locations:
         return None
+    if len(locations) > 1:
+        _unreadable("leads on to several places")
+    location = locations[0]
     reference = Redirect.read(location)
     names = [source.name for source in sources if isinstance(source, TokenLocation)]
+    if method in ("HEAD", "OPTIONS"):
+        names = []  # they log nobody in, but must not lead on with a token either
     for name in names:
         values = set(reference.values(name)) - {""}
         if len(values) > 1:
             _unreadable(f"leads on with several values of {name}")
         if values:
-            return _without_token(reference, values.pop())
+            captured = _without_token(reference, values.pop())
+            left = captured.location or ""
+            if _holds(left, captured.token) or _hidden_parameter(left):
+                _unreadable("leads on with a token in a place that it cannot be taken out of")
+            return captured
     found = [name for name, value in reference.parameters if _may_be_token(name, value)]
+    if hidden := None if found else _hidden_parameter(location):
+        found = [hidden]
     if found:
         raise Refused(
             "token_not_found",
@@ -214,6 +225,17 @@ class Redirect(NamedTuple):
         )
         fragment = (self.route if fragment else self.route.removesuffix("?")) + fragment
         return self.before + (f"?{query}" if query else "") + (f"#{fragment}" if fragment else "")
+
+
+# Within another parameter, between semicolons, behind a second number sign.
+_ANYWHERE = re.compile(r"[?&;#]([^?&;#=]+)=([^&;#]+)")
+
+
+def _hidden_parameter(location: str) -> str | None:
+    """The name of a parameter, wherever in a redirect, that seems to hold a token."""
+    texts = (location, once := unquote_plus(location), unquote_plus(once))
+    pairs = (pair for text in texts for pair in _ANYWHERE.findall(text))
+    return next((name for name, value in pairs if _may_be_token(name, value)), None)
 
 
 def _parameters(text: str) -> tuple[tuple[str, str, str], ...]:
@@ -413,9 +435,15 @@ def _header_that_looks_like_a_token(headers: http.Headers) -> str | None:
     looks = (
         str(name)
         for name, text in headers.items(multi=True)
-        if text and (_names_token(name) or _JWT.search(text))
+        if text and (_names_token(name) or _JWT.search(text) or _refers_to_token(name, text))
     )
     return next(looks, None)
+
+
+def _refers_to_token(name: str, text: str) -> bool:
+    """Whether a field leads on to an address with a token in it."""
+    leads = name.lower() in ("content-location", "link", "location", "refresh")
+    return leads and _hidden_parameter(text) is not None
 
 
 def _looks_like_a_token(at: tuple[str, ...], leaf: object) -> bool:
