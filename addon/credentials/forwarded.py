@@ -1,7 +1,7 @@
 """The API's own cookies that pass to the browser, since the user named them: what they may be."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from urllib.parse import unquote
 
 from mitmproxy import http
@@ -30,17 +30,22 @@ def translate_set_cookies(
     *,
     tls: bool,
     to_browser: Callable[[str], str],
+    spared: Collection[str],
     own: Callable[[str], bool] | None,
 ) -> None:
     """Take the API's cookies out but for the forwarded ones, in place; None for none of them.
 
-    What may hold one of the `secrets` is for no script to read. `own` tells our own cookies, which
-    are there in an answer that mitmproxy replays from a file.
+    What may hold one of the `secrets` is for no script to read. `spared` are names of the browser's
+    cookies that are not to be replaced. `own` tells our own cookies, which are there in an answer
+    that mitmproxy replays from a file.
     """
     kept = []
     for field in headers.get_all("set-cookie"):
-        if own and own(field.partition("=")[0].strip()):
+        name = field.partition("=")[0].strip()
+        if own and own(name):
             kept.append(field)
+        elif name in spared:
+            continue
         elif forwarded and (
             passed := forwarded_set_cookie(field, forwarded, tls=tls, to_browser=to_browser)
         ):

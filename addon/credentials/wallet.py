@@ -234,6 +234,15 @@ class Wallet:
         names = dict.fromkeys([*always, *brought.names])
         return self._gone(brought._replace(names=tuple(names)), {})
 
+    def expire_planted(self, brought: Brought) -> list[str]:
+        """Delete what stands below our cookies' own Path, where this proxy sets none."""
+        return [
+            expire_cookie(name, dataclasses.replace(self._attributes_of(name), path=path))
+            for name in brought.doubtful
+            for path in self._paths(brought.path)
+            if path not in ("/", self._attributes_of(name).path)
+        ]
+
     def _gone(self, brought: Brought, kept: dict[str, str]) -> list[str]:
         """Delete what was brought and is not kept; where it is doubtful, wherever it may stand."""
         expired = []

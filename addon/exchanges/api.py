@@ -257,13 +257,16 @@ class Api(Exchange):
         if "set-cookie" not in headers:
             return
         metadata, request = self.flow.metadata, self.flow.request
-        passes = metadata.get(notes.TRUSTED) or rules.is_top_level_navigation(request.headers)
+        trusted = bool(metadata.get(notes.TRUSTED))
+        passes = trusted or rules.is_top_level_navigation(request.headers)
         translate_set_cookies(
             headers,
             self.settings.cookie.forwarded if passes else None,
             [*secrets, self.token] if self.token else secrets,
             tls=self.flow.client_conn.tls,
             to_browser=self.settings.paths.to_browser,
+            # A link from elsewhere goes without the user's cookies, and must not cost them.
+            spared=() if trusted else metadata.get(notes.KEPT_BACK, ()),
             # In an answer that mitmproxy replays from a file, the auth cookie is our own.
             own=self.wallet.owns if self.flow.is_replay == "response" else None,
         )

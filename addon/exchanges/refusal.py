@@ -76,5 +76,8 @@ class Refusal(Exchange):
         response = refusal_answer(self, code, message)
         if code == "bad_cookie":
             self.new_cookies = self.new_cookies or self.expired()
+        elif code == "bad_request" and flow.metadata.get(notes.TRUSTED):
+            # Else neither login nor logout would end it: they see no cookie of a deeper path.
+            self.new_cookies = self.new_cookies or self.wallet.expire_planted(self.brought)
         self.add_new_cookies(response)
         flow.response = response
