@@ -12,7 +12,7 @@ from credentials.seal import Seal
 from credentials.wallet import Brought, Wallets
 from exchanges import router
 from exchanges.exchange import Exchange
-from exchanges.notes import RECEIVED
+from exchanges.notes import RECEIVED, SESSION
 from exchanges.proxy import Configuration, Proxy
 from exchanges.router import Router
 from exchanges.settings import OPTIONS, Settings
@@ -178,6 +178,8 @@ def routed(route: Route, proxy: Proxy, method: str, target: str, fields: Any) ->
     assert proxy.exchanges[flow] is exchange
     assert flow.metadata.pop("of another addon") is foreign
     flow.metadata.pop(RECEIVED, None)
+    if session := flow.metadata.pop(SESSION, None):  # when it began is each request's own
+        assert session == [exchange.session.id, exchange.began]
     data = flow.request.data
     return (
         *(data.headers.fields, data.path, data.authority, data.method, flow.metadata),
