@@ -53,7 +53,7 @@ def rewrite_references(
 
     for name in ("location", "content-location"):
         if name in headers:
-            headers[name] = translate(headers[name])
+            headers.set_all(name, list(map(translate, headers.get_all(name))))
     if "refresh" in headers:
         headers["refresh"] = _REFRESH.sub(
             lambda match: match[1] + translate(match[2]) + match[3], headers["refresh"]
