@@ -9,6 +9,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -67,7 +68,7 @@ def api(request: Message) -> bytes:
         return answer(json.dumps({"authToken": f"token-of-{user}"}))
     if path.endswith(("/app", "/logout")):
         return answer("<!doctype html><title>app</title>", Content_Type="text/html")
-    more = {"Content_Disposition": "attachment"} if path.endswith("/file") else {}
+    more: dict[str, Any] = {"Content_Disposition": "attachment"} if path.endswith("/file") else {}
     user = (request.one("auth-token") or "nobody").removeprefix("token-of-")
     text = f"window.seen = {json.dumps(user)}"
     return answer(text, Content_Type="text/javascript", Access_Control_Allow_Origin="*", **more)

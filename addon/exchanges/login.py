@@ -27,6 +27,8 @@ class Login(Api):
 
     kind = "login"
     bounded_answer = True
+    own_header: str | None = None
+    """What the page sent under the auth header's name."""
 
     @classmethod
     def takes(cls, asked: Asked, settings: Settings) -> bool:

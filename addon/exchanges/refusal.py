@@ -28,10 +28,8 @@ class Refusal(Exchange):
         if isinstance(error, Refused):
             refused, cause = error, ""
         else:
-            # The exception's own text may quote a token, so only its type and place are told.
             refused = Refused("internal", "cookie-auth failed; mitmproxy's log says where.")
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            cause = f" ({type(error).__name__} in {last.filename}, line {last.lineno})"
+            cause = f" ({_place(error)})"
         before = proxy.exchanges.get(flow)
         refusal = cls(flow, proxy)
         if before:  # whose new cookies ride on this answer, too
@@ -70,8 +68,14 @@ class Refusal(Exchange):
         return self.flow.response
 
     def _answer(self) -> None:
+        self.flow.response = http.Response.make(500)  # stays if there is an error in ours, too
+        try:
+            self.flow.response = self._response()
+        except Exception as error:
+            logger.error("a refusal was refused itself (%s)", _place(error))
+
+    def _response(self) -> http.Response:
         flow = self.flow
-        flow.response = http.Response.make(500)  # stays only if there is an error in ours, too
         code, message = flow.metadata[notes.REFUSAL]
         response = refusal_answer(self, code, message)
         if code == "bad_cookie":
@@ -80,4 +84,10 @@ class Refusal(Exchange):
             # Else neither login nor logout would end it: they see no cookie of a deeper path.
             self.new_cookies = self.new_cookies or self.wallet.expire_planted(self.brought)
         self.add_new_cookies(response)
-        flow.response = response
+        return response
+
+
+def _place(error: Exception) -> str:
+    """What went wrong and where; nothing of the exception's own text, which may quote a token."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {last.filename}, line {last.lineno}"

@@ -103,6 +103,8 @@ class Router:
         flow.metadata.update(made.metadata)
         exchange = Api(flow, proxy)
         vars(exchange).update(made.state)
+        if exchange.session.issued:
+            flow.metadata[notes.SESSION] = [exchange.session.id, exchange.began]
         return exchange
 
 
