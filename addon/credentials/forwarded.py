@@ -5,13 +5,13 @@ from collections.abc import Callable, Collection, Iterable
 from urllib.parse import unquote
 
 from mitmproxy import http
+from tokens.suspicion import JWT
 
 from credentials.cookies import Forwarded
 
 _SHORTEST = 4
 """Characters of a secret that is looked for within a value; a shorter one must be all of it."""
 
-_JWT = re.compile(r"(?<![\w-])ey[JA][\w-]+\.[\w-]*\.[\w-]*", re.ASCII)  # its header begins with {
 
 # Words that hold a telling one by chance. `author`, but not `authorization`.
 _HARMLESS = re.compile(r"possess|obsess|assess(?!ion)|author(?!i[sz])|tokeni[sz]", re.IGNORECASE)
@@ -105,7 +105,7 @@ def must_be_httponly(name: str, value: str, secrets: Iterable[str]) -> bool:
     """
     once = unquote(value, errors="surrogateescape")
     forms = {value, once, unquote(once, errors="surrogateescape")}
-    if any(_JWT.search(form) for form in forms):
+    if any(JWT.search(form) for form in forms):
         return True
     if any(_holds(form, secret) for secret in secrets for form in forms):
         return True

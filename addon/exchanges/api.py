@@ -253,7 +253,7 @@ class Api(Exchange):
         has_one = any(map(self.wallet.refresh_jar.owns, brought))
         return bool(self.settings.paths.refresh and has_one and self.refresh_token is None)
 
-    def _translate_set_cookies(self, headers: IndexedHeaders, *secrets: str) -> None:
+    def _translate_set_cookies(self, headers: IndexedHeaders) -> None:
         if "set-cookie" not in headers:
             return
         metadata, request = self.flow.metadata, self.flow.request
@@ -262,7 +262,7 @@ class Api(Exchange):
         translate_set_cookies(
             headers,
             self.settings.cookie.forwarded if passes else None,
-            [*secrets, self.token] if self.token else secrets,
+            [self.token] if self.token else [],
             tls=self.flow.client_conn.tls,
             to_browser=self.settings.paths.to_browser,
             # A link from elsewhere goes without the user's cookies, and must not cost them.

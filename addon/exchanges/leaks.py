@@ -12,6 +12,7 @@ from mitmproxy import http
 from origins.paths import normalise
 from tokens import capture
 from tokens.search import Needle, Search
+from tokens.suspicion import is_plain
 
 from exchanges import notes
 from exchanges.proxy import Once
@@ -46,7 +47,7 @@ class LeakAlarm:
             names = [name.decode("ascii", "replace") for name, _ in fields]
             values = [value for _, value in fields]
             found = [n for n, v in zip(names, values, strict=True) if self.needle.found_in(v)]
-            named = found and capture.is_plain(found[0])
+            named = found and is_plain(found[0])
             self._notice(f"header {found[0]}" if named else "headers")
 
     def stream(self, response: http.Response) -> None:

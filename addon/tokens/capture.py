@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, NoReturn
 from urllib.parse import unquote, unquote_plus
@@ -13,20 +13,13 @@ from mitmproxy import http
 
 from tokens import json_pointer
 from tokens.json_pointer import Absent, JsonPointer
+from tokens.redirect import Redirect, hidden_parameter
+from tokens.suspicion import JWT, is_plain, may_be_token, names_token
 
 LOGGED_IN = b'{"loggedIn": true}'
 
 _MAX_DEPTH = 100
 _CODINGS = frozenset(("", "identity", "gzip", "deflate", "br", "zstd"))
-_TOKEN_NAME = re.compile(r"token|jwt", re.IGNORECASE)
-# Names about a token that do not hold one: token_type, tokenExpiresAt, …
-_ABOUT_A_TOKEN = re.compile(
-    r"(type|expir\w*|exp|ttl|lifetime|name|count|status|error|message|ur[il]|endpoint|At|In)s?$",
-    re.IGNORECASE,
-)
-# RFC 7519: base64url of '{"…', a dot, claims, a dot, signature (which may be empty).
-_JWT = re.compile(r"(?<![\w-])ey[IJA][\w-]{8,}\.[\w-]*\.[\w-]*", re.ASCII)
-
 # They describe the API's body, which the browser does not get (RFC 9110, 8; RFC 9530).
 _BODY_HEADERS = (
     "accept-ranges age content-digest content-disposition content-encoding content-language"
@@ -172,11 +165,11 @@ def _captured_redirect(
         if values:
             captured = _without_token(reference, values.pop())
             left = captured.location or ""
-            if _holds(left, captured.token) or _hidden_parameter(left):
+            if _holds(left, captured.token) or hidden_parameter(left):
                 _unreadable("leads on with a token in a place that it cannot be taken out of")
             return captured
-    found = [name for name, value in reference.parameters if _may_be_token(name, value)]
-    if hidden := None if found else _hidden_parameter(location):
+    found = [name for name, value in reference.parameters if may_be_token(name, value)]
+    if hidden := None if found else hidden_parameter(location):
         found = [hidden]
     if found:
         raise Refused(
@@ -187,64 +180,10 @@ def _captured_redirect(
     return None
 
 
-def _without_token(reference: "Redirect", token: str) -> Captured:
+def _without_token(reference: Redirect, token: str) -> Captured:
     """What a redirect gives away, and where it leads without that."""
-    left = reference.without(lambda name, value: value == token or _may_be_token(name, value))
+    left = reference.without(lambda name, value: value == token or may_be_token(name, value))
     return Captured(token, b"", dict(reference.parameters), location=left)
-
-
-class Redirect(NamedTuple):
-    """The target of a redirect, with the parameters of its query and of its fragment."""
-
-    before: str
-    query: tuple[tuple[str, str, str], ...]
-    """Each as it is written, its name, its value."""
-    route: str
-    """What of the fragment stands before its parameters, as single-page apps have it (`/app?`)."""
-    fragment: tuple[tuple[str, str, str], ...]
-
-    @classmethod
-    def read(cls, location: str) -> "Redirect":
-        address, _, fragment = location.partition("#")
-        before, _, query = address.partition("?")
-        route, mark, rest = fragment.rpartition("?")
-        return cls(before, _parameters(query), route + mark, _parameters(rest))
-
-    @property
-    def parameters(self) -> list[tuple[str, str]]:
-        return [(name, value) for _, name, value in (*self.query, *self.fragment)]
-
-    def values(self, name: str) -> list[str]:
-        return [value for found, value in self.parameters if found == name]
-
-    def without(self, removed: Callable[[str, str], bool]) -> str:
-        """The target without these parameters; the others stay as they are written."""
-        query, fragment = (
-            "&".join(written for written, name, value in part if not removed(name, value))
-            for part in (self.query, self.fragment)
-        )
-        fragment = (self.route if fragment else self.route.removesuffix("?")) + fragment
-        return self.before + (f"?{query}" if query else "") + (f"#{fragment}" if fragment else "")
-
-
-# Within another parameter, between semicolons, behind a second number sign.
-_ANYWHERE = re.compile(r"[?&;#]([^?&;#=]+)=([^&;#]+)")
-
-
-def _hidden_parameter(location: str) -> str | None:
-    """The name of a parameter, wherever in a redirect, that seems to hold a token."""
-    texts = (location, once := unquote_plus(location), unquote_plus(once))
-    pairs = (pair for text in texts for pair in _ANYWHERE.findall(text))
-    return next((name for name, value in pairs if _may_be_token(name, value)), None)
-
-
-def _parameters(text: str) -> tuple[tuple[str, str, str], ...]:
-    pairs = ((part, *part.partition("=")[::2]) for part in text.split("&") if part)
-    return tuple((part, unquote_plus(name), unquote_plus(value)) for part, name, value in pairs)
-
-
-def _may_be_token(name: str, value: str) -> bool:
-    return value != "" and (_names_token(name) or _JWT.search(value) is not None)
 
 
 def replace_body(response: http.Response, captured: Captured, secrets: Iterable[str] = ()) -> None:
@@ -315,7 +254,7 @@ def _read_json(body: bytes, pointers: tuple[JsonPointer, ...], *, strict: bool) 
         document = dict(pairs)
         if len(document) < len(pairs):
             times = Counter(name for name, _ in pairs)
-            if any(times[name] > 1 and (name in telling or _names_token(name)) for name in times):
+            if any(times[name] > 1 and (name in telling or names_token(name)) for name in times):
                 _unreadable("holds the token's key twice")
         return document
 
@@ -382,17 +321,6 @@ def _find_token(
     return None
 
 
-# A name as programmers give them. What the API chose freely may be a secret: an object whose keys
-# are tokens, a header named after a session.
-_WORD = r"(?:[A-Z]{0,3}[a-z]{1,15}(?:[A-Z]{1,3}[a-z]{1,15}){0,3}|[A-Z]{1,12})"
-_PLAIN_NAME = re.compile(rf"_{{0,2}}{_WORD}(?:[_.-]{_WORD}){{0,4}}\d{{0,2}}|\d{{1,3}}")
-
-
-def is_plain(name: str) -> bool:
-    """Whether a name that an API chose may be told in a message."""
-    return _PLAIN_NAME.fullmatch(name) is not None
-
-
 def _suggested(option: str, names: Iterable[str]) -> str:
     """How to set the option that names a place; nothing of it where one of the names is unusual."""
     if all(map(is_plain, names)):
@@ -435,7 +363,7 @@ def _header_that_looks_like_a_token(headers: http.Headers) -> str | None:
     looks = (
         str(name)
         for name, text in headers.items(multi=True)
-        if text and (_names_token(name) or _JWT.search(text) or _refers_to_token(name, text))
+        if text and (names_token(name) or JWT.search(text) or _refers_to_token(name, text))
     )
     return next(looks, None)
 
@@ -443,7 +371,7 @@ def _header_that_looks_like_a_token(headers: http.Headers) -> str | None:
 def _refers_to_token(name: str, text: str) -> bool:
     """Whether a field leads on to an address with a token in it."""
     leads = name.lower() in ("content-location", "link", "location", "refresh")
-    return leads and _hidden_parameter(text) is not None
+    return leads and hidden_parameter(text) is not None
 
 
 def _looks_like_a_token(at: tuple[str, ...], leaf: object) -> bool:
@@ -451,19 +379,7 @@ def _looks_like_a_token(at: tuple[str, ...], leaf: object) -> bool:
     return (
         isinstance(leaf, str)
         and leaf != ""
-        and (any(_names_token(step) for step in at) or _JWT.search(leaf) is not None)
-    )
-
-
-def _names_token(name: str) -> bool:
-    """Whether a key or a header of this name would hold a token that scripts must not read.
-
-    A CSRF token is made for scripts to read.
-    """
-    return bool(
-        _TOKEN_NAME.search(name)
-        and not _ABOUT_A_TOKEN.search(name)
-        and not re.search("[cx]srf", name, re.IGNORECASE)
+        and (any(names_token(step) for step in at) or JWT.search(leaf) is not None)
     )
 
 
