@@ -100,6 +100,7 @@ class CookieAuth:
                 shown = given[0] if isinstance(given, list) and len(given) == 1 else given
                 logger.error("%s", InvalidOption(option.name, shown, option.form))
         ctx.options.update(**{name: value for name, (value, _) in OWN_VALUES.items()})
+        self.inspector.unknown = patches.unknown((*gaps.REPLACED, *redaction.REPLACED))
         self.reopen_gaps = gaps.install(self._answer_failure, self._most_held_back, answers.refusal)
         self.inspector.load(loader)
 

@@ -11,7 +11,6 @@ from mitmproxy import command, ctx, exceptions, flow, http, version
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy.mode_specs import ProxyMode, ReverseMode
 from origins.origin import Origin
-from upstream import gaps, patches, redaction
 
 from inspection import explain, report, start, view
 
@@ -28,6 +27,8 @@ class Inspector:
     def __init__(self, proxy: Proxy) -> None:
         self.proxy = proxy
         self.withdraw_view: Callable[[], None] = lambda: None
+        self.unknown: list[str] = []
+        """Functions of mitmproxy's that are not as the addon knows them."""
 
     def load(self, loader: Loader) -> None:
         self.withdraw_view = view.register(self.view_text)
@@ -63,11 +64,11 @@ class Inspector:
         ):
             logger.info("%s", line)
         web = version.VERSION if "web_port" in options else None
-        if names := patches.unknown((*gaps.REPLACED, *redaction.REPLACED)):
+        if self.unknown:
             logger.warning(
                 "cookie-auth does not know mitmproxy %s: it leaves %s as they are, so that what"
                 " fails may get mitmproxy's own pages; see addon/upstream/gaps.py",
-                *(version.VERSION, ", ".join(names)),
+                *(version.VERSION, ", ".join(self.unknown)),
             )
         if warnings := start.warnings(listeners, settings.paths.frontend, web):
             logger.warning("%s", "; ".join(warnings))
