@@ -45,8 +45,6 @@ _NO_TARGET = re.compile(rb"[\x00-\x20\x7f]")
 _MOST_REMEMBERED = 256
 _LONGEST_REMEMBERED = 8 * 1024
 """Bytes of a head that is remembered: more than pages send, less than foreign ones could."""
-
-
 _STATE = ("is_browser", "session", "token", "refresh_token", "wallet")
 
 
@@ -145,10 +143,10 @@ def route(flow: http.HTTPFlow, proxy: Proxy) -> Exchange:
     if asked.cors:
         flow.metadata[notes.CORS] = asked.cors
     if api_target is not None:
-        exchange, upstream = _for_the_api(flow, proxy, api_target, asked)
+        upstream = _begin_for_the_api(flow, proxy, api_target, asked)
     elif settings.paths.frontend:
-        exchange, upstream = FrontEnd(flow, proxy), settings.paths.frontend
-        exchange.begin(asked)
+        upstream = settings.paths.frontend
+        FrontEnd(flow, proxy).begin(asked)
     else:
         raise Refused("outside_prefix", f"The API is served under {settings.paths.prefix} only.")
     if verdict.trusted:
@@ -157,7 +155,7 @@ def route(flow: http.HTTPFlow, proxy: Proxy) -> Exchange:
     if not (request.is_http2 or request.is_http3):
         # An absolute-form target (RFC 9112, 3.2.2) would go upstream with any host in it.
         request.authority = ""
-    return proxy.exchanges[flow]
+    return proxy.exchanges[flow]  # a logout, for one, may have turned into another
 
 
 def _judge(flow: http.HTTPFlow, settings: Settings) -> tuple[Origin, Verdict]:
@@ -172,9 +170,8 @@ def _judge(flow: http.HTTPFlow, settings: Settings) -> tuple[Origin, Verdict]:
     return own, rules.judge(request.headers, own, settings.origins.allowed)
 
 
-def _for_the_api(
-    flow: http.HTTPFlow, proxy: Proxy, target: str, asked: Asked
-) -> tuple[Exchange, Origin]:
+def _begin_for_the_api(flow: http.HTTPFlow, proxy: Proxy, target: str, asked: Asked) -> Origin:
+    """Begin an exchange with the API; its origin."""
     request, settings = flow.request, proxy.settings
     upstream = Origin.of(request.scheme, request.host, request.port)
     request.path = paths.upstream_target(target, settings.paths.base_path)
@@ -183,9 +180,8 @@ def _for_the_api(
     acts = asked.method not in rules.SAFE_METHODS or asked.upgrades
     if acts and not asked.verdict.trusted:
         raise Refused.cross_origin()
-    exchange = kind(flow, proxy)
-    exchange.begin(asked)
-    return exchange, upstream
+    kind(flow, proxy).begin(asked)
+    return upstream
 
 
 def exchange_of(flow: http.HTTPFlow, proxy: Proxy) -> Exchange:
