@@ -22,6 +22,7 @@ FAST_DISPATCH = {
     "test_failing_upstream",  # the error hook, and refusals after it
     "test_inspection",  # what mitmproxy's own addons save after ours, commands, shutdown
     "test_laws",  # every kind of refusal and answer of our own
+    "test_mended",  # messages of WebSockets, reloads, answers that are given up
     "test_protocols",  # HTTP/2
     "test_refresh",  # requests of our own, among those of others
     "test_replay",  # flows that mitmproxy's replay plays

@@ -195,8 +195,10 @@ def test_answers_to_untrusted_requests_set_no_cookie_but_for_a_navigation(
         "set-cookie"
     )
     expected = ["sid=anonymous; Path=/; HttpOnly"]
+    link = {**NAVIGATION, "sec_fetch_site": "cross-site"}
+    assert page.get("/callback", **link).all("set-cookie") == expected
+    assert not page.get("/me", **link).all("set-cookie")  # it has one, which did not go along
     assert page.get("/me").all("set-cookie") == expected
-    assert page.get("/me", **NAVIGATION, sec_fetch_site="cross-site").all("set-cookie") == expected
     assert proxy.get("/me").all("set-cookie") == expected
 
 
