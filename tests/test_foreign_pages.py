@@ -383,3 +383,39 @@ def test_long_targets_of_a_foreign_page_are_not_remembered(
         upstream.received.clear()
     # What is remembered of them all would be 120 MiB or more.
     assert process.memory_info().rss - before < 40 * 2**20
+
+
+# What a browser has kept
+
+
+@pytest.mark.parametrize(
+    ("host", "trustworthy"),
+    [
+        ("localhost", True),
+        ("shop.localhost:8080", True),
+        ("127.0.0.1", True),
+        ("127.1.2.3:80", True),
+        ("[::1]:8080", True),
+        ("192.168.0.7", False),
+        ("10.0.0.1:8080", False),
+    ],
+)
+def test_a_logout_clears_the_cache_where_the_browser_would_do_so(
+    proxy_with: ProxyWith, host: str, trustworthy: bool
+) -> None:
+    request = f"POST /logout HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n"
+    got = proxy_with().client.raw(request.encode())
+    assert got.startswith(b"HTTP/1.1 200 ")
+    assert (b'\r\nClear-Site-Data: "cache"\r\n' in got) is trustworthy
+
+
+@pytest.mark.parametrize(
+    ("dest", "kept"), [("document", "no-store"), ("iframe", "no-store"), ("empty", "max-age=60")]
+)
+def test_a_page_that_was_given_with_the_token_is_not_shown_by_the_back_button_after_a_logout(
+    proxy_with: ProxyWith, upstream: Upstream, dest: str, kept: str
+) -> None:
+    page = logged_in(proxy_with(), upstream)
+    upstream.answers("<p>", Cache_Control="max-age=60", Content_Type="text/html")
+    got = page.get("/account", sec_fetch_mode="navigate", sec_fetch_dest=dest)
+    assert got.one("cache-control") == kept

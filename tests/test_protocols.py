@@ -1,6 +1,7 @@
 """The laws on HTTP/2, from a browser that speaks TLS with mitmproxy's certificate."""
 
 import contextlib
+import json
 import socket
 import ssl
 import threading
@@ -197,3 +198,28 @@ def test_redacted_flows_are_translated_over_http2_all_the_same(
         assert upstream.last.one("auth-token") == "a-secret-token"
     assert b"/me" in flows.read_bytes()
     assert b"a-secret-token" not in flows.read_bytes()
+
+
+def test_a_blank_in_a_method_or_target_ends_no_request_line(confdir: Path) -> None:
+    api = Upstream()
+    with running(Mitmdump(api.url, confdir=confdir)) as mitmdump:
+        port = mitmdump.client.port
+        for method, target in (("GET", "/me HTTP/1.1"), ("GET", "/a\tb"), ("GET /x", "/me")):
+            got = request_over_http2(port, method, target, [])
+            assert got.status == 400, (method, target)
+            assert json.loads(got.body)["error"] == "bad_request"
+        assert not api.received
+        assert request_over_http2(port, "GET", "/me", []).status == 200
+    api.close()
+
+
+def test_over_http2_no_line_is_logged_about_the_letter_case_of_names(confdir: Path) -> None:
+    api = Upstream()
+    with running(Mitmdump(api.url, confdir=confdir)) as mitmdump:
+        port = mitmdump.client.port
+        api.answers('{"authToken": "t"}')
+        got = request_over_http2(port, "POST", "/login", [], b"{}")
+        assert all(name.islower() for name, _ in got.headers)
+        request_over_http2(port, "GET", "/me", [("cookie", "auth-token=t")])
+        assert "Lowercased" not in mitmdump.log
+    api.close()
