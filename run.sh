@@ -137,6 +137,13 @@ run_tests() {
     "$venv/bin/ruff" check .
     "$venv/bin/ruff" format --check .
     "$venv/bin/mypy"
+    if [ "${1:-}" = --no-coverage ]; then
+        shift
+        [ $# != 0 ] || set -- -n auto --dist loadfile
+        "$venv/bin/pytest" "$@"
+        "$venv/bin/pytest" "$@" --fast-dispatch
+        return
+    fi
     "$venv/bin/coverage" erase
     # With arguments it is a part of the tests that is wanted, as it was asked for.
     if [ $# != 0 ]; then

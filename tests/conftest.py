@@ -30,7 +30,10 @@ FAST_DISPATCH = {
 }
 
 # The fixtures that start a process, or are for tests that do.
-PROCESSES = {"_proxies", "confdir", "start", "serve", "browser", "vite"}
+PROCESSES = {"_proxies", "upstream", "confdir", "start", "serve", "browser", "vite"}
+
+# Tables and properties of thousands of cases, which take their time.
+EXHAUSTIVE = {"test_search", "test_fast_dispatch"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -43,7 +46,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Function]) -> None:
     for item in items:
-        if not PROCESSES.intersection(item.fixturenames) and not item.get_closest_marker("recipes"):
+        slow = PROCESSES.intersection(item.fixturenames) or item.get_closest_marker("recipes")
+        if not slow and item.path.stem not in EXHAUSTIVE:
             item.add_marker("quick")
     if config.getoption("--fast-dispatch"):
         Mitmdump.fast_dispatch = True
