@@ -138,10 +138,8 @@ run_tests() {
     "$venv/bin/ruff" format --check .
     "$venv/bin/mypy"
     if [ "${1:-}" = --no-coverage ]; then
-        shift
-        [ $# != 0 ] || set -- -n auto --dist loadfile
-        "$venv/bin/pytest" "$@"
-        "$venv/bin/pytest" "$@" --fast-dispatch
+        "$venv/bin/pytest" -n auto --dist loadfile
+        "$venv/bin/pytest" -n auto --dist loadfile --fast-dispatch
         return
     fi
     "$venv/bin/coverage" erase
