@@ -28,6 +28,8 @@ class Api(Exchange):
     """An exchange with the API that is none of the special ones."""
 
     kind = "api"
+    streams: bool | None = None
+    """Whether the request's body goes on as it comes; None where nobody has looked yet."""
 
     @classmethod
     def takes(cls, asked: Asked, settings: Settings) -> bool:
@@ -43,7 +45,9 @@ class Api(Exchange):
         self._note_own_credential(asked)
 
     async def request_head(self) -> None:
-        if streaming.request_streams(self.flow.request):
+        if self.streams is None:
+            self.streams = streaming.request_streams(self.flow.request)
+        if self.streams:
             self.flow.request.stream = streaming.Recorder()
         await self._renew_if_due()
 

@@ -41,14 +41,14 @@ class LeakAlarm:
         """Look for the token in the headers as the page gets them."""
         if not self.needle:
             return
-        # A cookie that passes and holds it is HttpOnly (see `credentials.forwarded`).
-        fields = [field for field in response.headers.fields if field[0].lower() != b"set-cookie"]
-        if self.needle.found_in(b"\n".join([value for _, value in fields])):
-            names = [name.decode("ascii", "replace") for name, _ in fields]
-            values = [value for _, value in fields]
-            found = [n for n, v in zip(names, values, strict=True) if self.needle.found_in(v)]
-            named = found and is_plain(found[0])
-            self._notice(f"header {found[0]}" if named else "headers")
+        if not self.needle.found_in(b"\n".join([value for _, value in response.headers.fields])):
+            return
+        for name, value in response.headers.fields:
+            # A cookie that passes and holds it is HttpOnly (see `credentials.forwarded`).
+            if name.lower() != b"set-cookie" and self.needle.found_in(value):
+                text = name.decode("ascii", "replace")
+                self._notice(f"header {text}" if is_plain(text) else "headers")
+                return
 
     def stream(self, response: http.Response) -> None:
         """Let the body stream, and look for the token as it passes."""

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from messages import streaming
 from messages.answers import Refused
 from messages.headers import IndexedHeaders
 from messages.text import printable
@@ -45,7 +46,7 @@ _NO_TARGET = re.compile(rb"[\x00-\x20\x7f]")
 _MOST_REMEMBERED = 256
 _LONGEST_REMEMBERED = 8 * 1024
 """Bytes of a head that is remembered: more than pages send, less than foreign ones could."""
-_STATE = ("is_browser", "session", "token", "refresh_token", "wallet")
+_STATE = ("is_browser", "session", "token", "refresh_token", "streams", "wallet")
 
 
 class _Decision(NamedTuple):
@@ -89,6 +90,7 @@ class Router:
                 for name, value in flow.metadata.items()
                 if name.startswith(notes.PREFIX)
             }
+            exchange.streams = streaming.request_streams(request)
             state = {name: vars(exchange)[name] for name in _STATE}
             self._made[key] = _Decision(Head.of(request), ours, state)
         return exchange

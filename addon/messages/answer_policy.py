@@ -98,6 +98,7 @@ With one of them a page would ask the API for its login, and the proxy for anyth
 
 _DROPPED = frozenset(name.lower().encode() for name in DROPPED)
 _NOSNIFF = b"x-content-type-options"
+_NOSNIFF_FIELD = (b"X-Content-Type-Options", b"nosniff")
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, 5.6.2
 _BREAKS = re.compile(rb"[\r\n\0]")
 
@@ -120,11 +121,11 @@ def apply(headers: http.Headers) -> None:
     Chromium takes what follows it for the next field, a Set-Cookie for instance.
     """
     if {"kept"}.issuperset([_fate(name) for name, _ in headers.fields]):
-        headers.add("X-Content-Type-Options", "nosniff")
+        headers.add(*_NOSNIFF_FIELD)
     else:
         headers.fields = tuple(field for field in headers.fields if _is_kept(*field))
         if "x-content-type-options" not in headers:
-            headers.add("X-Content-Type-Options", "nosniff")
+            headers.add(*_NOSNIFF_FIELD)
     without_line_breaks(headers)
 
 

@@ -38,7 +38,7 @@ class IndexedHeaders(http.Headers):
 
     def raw(self, name: str | bytes) -> list[bytes]:
         """The values of all fields of this name."""
-        index = self._up_to_date()
+        index = self._index if self._indexed is self.fields else self._up_to_date()
         key = name if isinstance(name, str) else _native(name)
         return index.get(key) or index.get(key.lower(), [])
 

@@ -83,11 +83,12 @@ def keep_apart(headers: http.Headers, mine: str, asked: http.Headers, *, is_brow
     `asked` are the headers of its request, which comes from a browser or from no page at all.
     """
     silent = is_browser and "sec-fetch-site" not in asked
-    told_by = (*_TOLD_BY, *_TOLD_OTHERWISE) if silent else _TOLD_BY
-    named = {name.strip().lower() for name in headers.get("vary", "").split(",")}
-    missing = [name for name in told_by if name.lower() not in named]
-    if missing and "*" not in named:
-        headers.add("Vary", ", ".join(missing))
+    told_by: tuple[str, ...] = (*_TOLD_BY, *_TOLD_OTHERWISE) if silent else _TOLD_BY
+    if vary := headers.get("vary"):
+        named = {name.strip().lower() for name in vary.split(",")}
+        told_by = () if "*" in named else tuple(n for n in told_by if n.lower() not in named)
+    if told_by:
+        headers.add("Vary", ", ".join(told_by))
     if is_browser and asked.get("sec-fetch-dest") != "empty":
         # It goes before a max-age beside it.
         said = headers.get("cache-control")

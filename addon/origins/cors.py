@@ -1,10 +1,8 @@
 """CORS answers of our own for the allowed origins; the API's are never added to."""
 
-import re
-
 from mitmproxy import http
 
-_IS_CORS = re.compile(rb"access-control-", re.IGNORECASE).match
+_PREFIX = b"access-control-"
 
 
 def is_preflight(request: http.Request) -> bool:
@@ -18,17 +16,24 @@ def answer_cors(response: http.Response, origin: str | None, *, varies: bool) ->
 
     `varies` adds `Vary: Origin`, which an answer needs once it depends on who asks.
     """
-    exposed = response.headers.get("access-control-expose-headers", "")
-    for name in [name for name, _ in response.headers.fields if _IS_CORS(name)]:
-        response.headers.pop(name, None)
-    named = {name.strip().lower() for name in response.headers.get("vary", "").split(",")}
-    if varies and "origin" not in named:
-        response.headers.add("Vary", "Origin")
+    exposed = ""
+    if theirs := [name for name, _ in response.headers.fields if _is_cors(name)]:
+        exposed = response.headers.get("access-control-expose-headers", "")
+        for name in theirs:
+            response.headers.pop(name, None)
+    if varies:
+        named = {name.strip().lower() for name in response.headers.get("vary", "").split(",")}
+        if "origin" not in named:
+            response.headers.add("Vary", "Origin")
     if origin:
         response.headers["Access-Control-Allow-Origin"] = origin
         response.headers["Access-Control-Allow-Credentials"] = "true"
         if exposed and "*" not in exposed:
             response.headers["Access-Control-Expose-Headers"] = exposed
+
+
+def _is_cors(name: bytes) -> bool:
+    return name[: len(_PREFIX)].lower() == _PREFIX
 
 
 def preflight_answer(request: http.Request, origin: str) -> http.Response:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from mitmproxy import http
 
@@ -26,7 +27,7 @@ def forbid_framing(
     only forbid more. But `frame-ancestors` switches X-Frame-Options off (CSP 3, 6.4.2.1): what
     that forbids, ours says too.
     """
-    if not _is_document(headers):
+    if not _is_document(headers.get("content-type", "")[:256]):
         return
     if confirms and "content-security-policy" not in headers:
         # A 304 without one: what the browser keeps has both, and a field of ours alone would take
@@ -48,12 +49,13 @@ def framing_origin(headers: http.Headers) -> str | None:
     return match[0] if match else "another origin"
 
 
-def _is_document(headers: http.Headers) -> bool:
+@lru_cache(maxsize=256)
+def _is_document(content_type: str) -> bool:
     """Whether a browser shows this answer as a page that may hold something to click on.
 
     Of several types the browser takes the last that it can read (Fetch, 3.5): any of them counts.
     """
-    types = headers.get("content-type", "").split(",")
+    types = content_type.split(",")
     essences = [text.partition(";")[0].strip().lower() for text in types]
     return any(essence in _DOCUMENTS or essence.endswith("+xml") for essence in essences)
 

@@ -182,7 +182,7 @@ class Needle:
 
     def found_in(self, data: bytes) -> bool:
         """Whether the token stands in these bytes, in whatever form."""
-        if not any(core in data for core in self.cores) and not _holds_escaped_alnum(data):
+        if not _holds_any(data, self.cores) and not _holds_escaped_alnum(data):
             return False
         search = Search([self], watch=True)
         search.feed(data)
@@ -465,5 +465,18 @@ def _core(text: bytes) -> bytes:
     return max(reversed(runs), key=lambda run: min(len(run), 16), default=b"")[-_CORE:]
 
 
+# Loops, since each answer is asked about here, and a generator would take most of the time.
+
+
+def _holds_any(data: bytes, cores: tuple[bytes, ...]) -> bool:
+    for core in cores:  # noqa: SIM110
+        if core in data:
+            return True
+    return False
+
+
 def _holds_escaped_alnum(data: bytes) -> bool:
-    return any(first in data and pattern.search(data) for first, pattern in _ESCAPED_ALNUM.items())
+    for first, pattern in _ESCAPED_ALNUM.items():  # noqa: SIM110
+        if first in data and pattern.search(data):
+            return True
+    return False
