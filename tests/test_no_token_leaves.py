@@ -1,6 +1,7 @@
 """Tokens in redirects, rotating headers, streams, messages, recordings: the page gets none."""
 
 import base64
+import gzip
 import html
 import json
 import threading
@@ -183,6 +184,18 @@ def test_a_token_across_two_chunks_of_a_stream_is_blanked_and_nothing_else_waits
     upstream.respond = events
     got = proxy_with("cookie_auth_leak=block").client.get("/events", cookie="auth-token=sekret")
     assert got.body == b"data: 1\n\ndata: ******\n\n"
+
+
+def test_a_stream_that_is_compressed_passes_unsearched_and_that_is_told_once(
+    start: Callable[..., Mitmdump], upstream: Upstream
+) -> None:
+    mitmdump = start("--set", "cookie_auth_leak=block")
+    body = gzip.compress(b"data: sekret\n\n")
+    upstream.answers(body, Content_Type="text/event-stream", Content_Encoding="gzip")
+    for _ in range(2):
+        assert mitmdump.client.get("/events", cookie="auth-token=sekret").body == body
+    mitmdump.wait_for_log("/events: an answer that streams compressed is not searched")
+    assert mitmdump.log.count("streams compressed") == 1
 
 
 def test_a_cookie_that_does_not_pass_is_no_leak(
