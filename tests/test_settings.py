@@ -136,6 +136,8 @@ def test_the_header_format_surrounds_the_token() -> None:
         ({"samesite": "none"}, False, True),
         ({"cookie": "__Host-t"}, False, True),
         ({"cookie": "__secure-t"}, False, True),
+        ({"cookie": "__Http-t"}, False, True),
+        ({"cookie": "__Host-Http-t"}, False, True),
     ],
 )
 def test_the_cookie_is_secure_on_tls_and_wherever_browsers_demand_it(

@@ -11,6 +11,10 @@ Pairs = list[tuple[str, str]]
 MAX_COOKIE_BYTES = 4096
 """A browser ignores a cookie whose name and value are longer together (RFC 6265bis, 5.6)."""
 
+SECURE_PREFIXES = ("__secure-", "__host-", "__http-")
+"""How a cookie's name begins, in lower case, that browsers take with Secure only (RFC 6265bis,
+4.1.3; `__Http-` and `__Host-Http-`: Cookies: HTTP State Management Mechanism, its successor)."""
+
 # RFC 6265, 4.1.1: cookie-octet, less the percent sign, which starts our own escapes.
 _COOKIE_OCTETS = "!#$&'()*+-./:<=>?@[]^_`{|}~"
 # RFC 9110, 5.5: a field value has no control characters but HTAB, and no blank at either end.

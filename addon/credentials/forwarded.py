@@ -7,7 +7,7 @@ from urllib.parse import unquote
 from mitmproxy import http
 from tokens.suspicion import JWT
 
-from credentials.cookies import Forwarded
+from credentials.cookies import SECURE_PREFIXES, Forwarded
 
 _SHORTEST = 4
 """Characters of a secret that is looked for within a value; a shorter one must be all of it."""
@@ -82,7 +82,7 @@ def forwarded_set_cookie(
     name = pair.partition("=")[0].strip()
     if is_nameless(field) or name not in forwarded:
         return None
-    plain = not tls and not name.lower().startswith(("__host-", "__secure-"))
+    plain = not tls and not name.lower().startswith(SECURE_PREFIXES)
     kept = [pair.strip()]
     for attribute in attributes:
         key, _, value = (part.strip() for part in attribute.partition("="))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from settings.option import InvalidOption, Option, Reader, one_of, token
 from tokens.lifetime import LONGEST
 
-from credentials.cookies import CookieAttributes, Forwarded, HeaderFormat
+from credentials.cookies import SECURE_PREFIXES, CookieAttributes, Forwarded, HeaderFormat
 from credentials.seal import Seal
 
 SECRET_VARIABLE = "COOKIE_AUTH_SECRET"
@@ -92,7 +92,7 @@ class CookieSettings:
         same_site = read.text("cookie_auth_samesite", one_of("lax", "strict", "none"))
         secure = read.text("cookie_auth_secure", one_of("auto", "always", "never"))
         # RFC 6265bis, 4.1.2.7 and 4.1.3: without Secure, browsers reject these cookies.
-        if same_site == "none" or name.lower().startswith(("__secure-", "__host-")):
+        if same_site == "none" or name.lower().startswith(SECURE_PREFIXES):
             if secure == "never":
                 raise InvalidOption(
                     "cookie_auth_secure",
