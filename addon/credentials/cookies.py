@@ -80,6 +80,13 @@ class Forwarded:
             return False
         return "*" in self.names or name in self.names
 
+    def passes(self, name: str, others: Iterable[str]) -> bool:
+        """Whether the browser's cookie of this name goes to the API.
+
+        `others` are the names of the auth cookies of other proxies of our kind, which stay here.
+        """
+        return name in self and not any(belongs(name, other) for other in others)
+
     def is_own(self, name: str) -> bool:
         return belongs(name, self.own)
 
@@ -107,15 +114,8 @@ def cookie_pairs(fields: Iterable[str]) -> Pairs:
 
 
 def forwarded_cookies(cookies: Pairs, forwarded: Forwarded, others: Iterable[str]) -> str:
-    """The Cookie field value (empty for none) with those of the browser's cookies that pass.
-
-    `others` are the names of the auth cookies of other proxies of our kind, which stay here too.
-    """
-    return "; ".join(
-        f"{name}={value}"
-        for name, value in cookies
-        if name in forwarded and not any(belongs(name, other) for other in others)
-    )
+    """The Cookie field value (empty for none) with those that pass; see `Forwarded.passes`."""
+    return "; ".join(f"{name}={value}" for name, value in cookies if forwarded.passes(name, others))
 
 
 def encode_token(token: str) -> str:

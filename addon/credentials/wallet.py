@@ -21,7 +21,6 @@ from credentials.companion import Companion, Notary, is_companion
 from credentials.cookies import (
     CookieAttributes,
     Pairs,
-    belongs,
     cookie_pairs,
     expire_cookie,
     forwarded_cookies,
@@ -165,12 +164,7 @@ class Wallet:
             kept_back=tuple(
                 name
                 for name in dict(cookies)
-                if not forwarded.is_own(name)
-                and not (
-                    trusted
-                    and name in forwarded
-                    and not any(belongs(name, other) for other in others)
-                )
+                if not forwarded.is_own(name) and not (trusted and forwarded.passes(name, others))
             ),
         )
 

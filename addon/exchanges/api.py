@@ -142,10 +142,7 @@ class Api(Exchange):
         """Tell, once, of a credential that a page holds though the proxy did not hand it out."""
         header = self.settings.header.name
         value = self.flow.request.headers.get(header)
-        if value is None or self.token is not None:
-            return
-        self.flow.metadata[notes.LEFT_ALONE] = True
-        if not asked.is_browser:
+        if value is None or self.token is not None or not asked.is_browser:
             return
         issuer = _issuer(self.settings.header.format.token(value.encode("utf-8", "replace")))
         self.proxy.once.warn(

@@ -177,6 +177,11 @@ class Exchange:
         """Whether its login has ended, so that it must not set cookies any more."""
         return self.proxy.logins.is_over(self.session, self.began)
 
+    def end_session(self) -> None:
+        """Its login ends with this request: nothing late revives it, nothing is remembered."""
+        self.proxy.logins.end(self.session, self.began)
+        self.proxy.renewals.forget(self.session.id)
+
     def bare(self, captured: Captured) -> Captured:
         """Without the scheme before its token (`Bearer …`) that the header's format puts there."""
         token = captured.token.encode("utf-8", "surrogatepass")

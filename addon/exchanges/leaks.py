@@ -1,7 +1,6 @@
 """The alarm for an API's answer that repeats a token, where page scripts could read it."""
 
 import contextlib
-import logging
 from collections.abc import Iterable
 
 from messages.answers import Refused
@@ -16,8 +15,6 @@ from tokens.suspicion import is_plain
 
 from exchanges import notes
 from exchanges.proxy import Once
-
-logger = logging.getLogger(__name__)
 
 _LONGEST_ENCODED = 256 * 1024
 """Bytes of a compressed body that is looked into: it may be a thousand times as long."""

@@ -114,8 +114,7 @@ class Login(Api):
         hide_secrets(response.headers, secrets)
         capture.replace_body(response, captured)
         self.new_cookies = cookies  # only now: on a failure above, none is set
-        self.proxy.logins.end(self.session, self.began)
-        self.proxy.renewals.forget(self.session.id)
+        self.end_session()
         self.session = NO_SESSION  # that of the earlier login, which is over
         self.flow.metadata[notes.CAPTURED] = size_and_expiry(captured.token)
         method, path = self.flow.request.method, printable_path(self.flow.request)

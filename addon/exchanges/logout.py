@@ -31,8 +31,7 @@ class Logout(Api):
             raise Refused.cross_origin()
         self.read_cookies(asked)
         self.is_trustworthy = rules.is_trustworthy(asked.own)
-        self.proxy.logins.end(self.session, self.began)
-        self.proxy.renewals.forget(self.session.id)
+        self.end_session()
         if self.settings.paths.logout_upstream:
             self._tell_the_api()
 

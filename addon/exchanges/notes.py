@@ -35,8 +35,6 @@ DOUBTFUL = "cookie_auth_doubtful"
 """Names of those that also have a value which this proxy has not issued."""
 SESSION = "cookie_auth_session"
 """[login, moment] of a request that belongs to a login of ours; see `credentials.logins`."""
-LEFT_ALONE = "cookie_auth_left_alone"
-"""Whether the browser sent a credential of its own, which passed."""
 
 PREFIX = KIND
 """Of the names of all of them."""

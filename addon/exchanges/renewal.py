@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from functools import partial
 from typing import NamedTuple
 
 from messages.answers import Refused
@@ -38,17 +39,12 @@ async def renew(exchange: Exchange) -> Captured | Refused | None:
     if not refresh_token or exchange.asked_to_renew or exchange.is_over:
         return None
     exchange.asked_to_renew = True
-    given = refresh_token  # for the type checker
-
-    async def ask() -> Renewed | Refused | None:
-        return await _ask(exchange, given)
-
     renewed = await exchange.proxy.renewals.run(
         exchange.wallet.api,
         exchange.session.id,
         refresh_token,
         exchange.token,
-        ask,
+        partial(_ask, exchange, refresh_token),
         serves=_still_serves,
     )
     if exchange.is_over:  # a logout, or another login, came in between

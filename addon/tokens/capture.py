@@ -186,13 +186,13 @@ def _without_token(reference: Redirect, token: str) -> Captured:
     return Captured(token, b"", dict(reference.parameters), location=left)
 
 
-def replace_body(response: http.Response, captured: Captured, secrets: Iterable[str] = ()) -> None:
+def replace_body(response: http.Response, captured: Captured) -> None:
     """Put the captured answer's new body in place, with no header left that speaks of the old one.
 
     Servers repeat the token in headers and in cookies of their own; those are dropped too, but for
     Set-Cookie fields: whoever lets one pass has made it HttpOnly.
     """
-    found = [secret for secret in (captured.token, captured.refresh_token, *secrets) if secret]
+    found = [secret for secret in (captured.token, captured.refresh_token) if secret]
     response.headers.fields = tuple(
         (name, value)
         for name, value in response.headers.fields
