@@ -242,6 +242,7 @@ def test_a_token_arrives_in_a_header_as_it_is_or_not_at_all(
         (MAIN, "a/b=", "a%2Fb%3D"),
         (f"{MAIN}, {MAIN}", "a", None),
         (f"chat {MAIN}", "a", None),
+        (f"Bearer -{MAIN}", "a", None),
         (f"chat.{MAIN}", "a", None),
         (f"token.x{MAIN}", "a", None),
         (f"{MAIN}.x", "a", None),

@@ -25,6 +25,7 @@ _MULTIPART = "multipart/form-data"
 _JSON = re.compile(r"(?:application|text)/(?:[^;\s]+\+)?json")
 _LEXEME = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],]')
 _IN_BRACKETS = re.compile(r"[^\[\]]+\[([^\[\]]+)\]")
+_GRANT_IN_FORM = re.compile(r"(?:^|&)(?:grant_type=[^&]|action=revoke(?:&|$))")
 _BOUNDARY = re.compile(r';\s*boundary=(?:"([^"\r\n]{1,70})"|([^\s;"]{1,70}))', re.IGNORECASE)
 _CHARSET = re.compile(r';\s*charset="?([^\s;"]*)', re.IGNORECASE)
 _FIELD = re.compile(rb'form-data[ \t]*;[ \t]*name=(?:"([^"]*)"|([^\s;"]+))[ \t]*', re.IGNORECASE)
@@ -77,11 +78,11 @@ def asks_for_a_grant(content_type: str, body: bytes) -> bool:
         return False
     kind = _kind(content_type)
     text = body.decode("utf-8", "replace")
+    if kind == _FORM:
+        return bool(_GRANT_IN_FORM.search(text))
     if kind == _MULTIPART:
         parts = _parts(content_type, body) or []
         pairs = [(part.name, body[part.start : part.end].decode("latin-1")) for part in parts]
-    elif kind == _FORM:
-        pairs = [(name, value) for name, _, value in (p.partition("=") for p in text.split("&"))]
     elif kind in ("json", "text/plain"):
         pairs = [(str(member.path[0]), member.value) for member in members(text, 1)]
     else:

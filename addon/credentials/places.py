@@ -50,6 +50,7 @@ _MARK = MARK.encode()
 # `stand-` in base64, at each of the three ways in which bytes may fall into its groups
 _IN_BASE64 = (b"c3RhbmQt", b"N0YW5kL", b"zdGFuZC")
 _TCHAR = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"  # RFC 9110, 5.6.2
+_RFC_TOKEN = re.compile(f"{_TCHAR}+")
 # Shorter than any stand-in, so that of two none is translated
 _SCHEME = re.compile(rf"({_TCHAR}{{1,32}} +)(.+)", re.DOTALL)
 _BASIC = re.compile(r"(basic +)?([A-Za-z0-9+/]+={0,2})", re.IGNORECASE)
@@ -59,6 +60,7 @@ _AUTH_PARAM = re.compile(
 )
 _NO_FIELD_VALUE = re.compile(r"[\0-\x08\x0a-\x1f\x7f]|^[ \t]|[ \t]$|^$")  # RFC 9110, 5.5
 _CONTROL = re.compile(r"[\0-\x1f\x7f]")
+_IN_BASE64URL = "base64url."
 _SUBPROTOCOL = "sec-websocket-protocol"
 _TOLD = {"authorization": "Authorization", _SUBPROTOCOL: "Sec-WebSocket-Protocol"}
 _MOST_SEPARATORS = 8
@@ -264,6 +266,10 @@ def _subprotocols(text: str, read: Reader) -> Filled | None:
 
 
 def _subprotocol(member: str, read: Reader) -> Filled | None:
+    if (MARK not in member and not member.startswith(_IN_BASE64URL)) or (
+        not _RFC_TOKEN.fullmatch(member)
+    ):
+        return None
     starts = [0, *(at.end() for at in re.finditer("[-._]", member))]
     for start in starts[: _MOST_SEPARATORS + 1]:
         prefix, rest = member[:start], member[start:]
@@ -272,7 +278,11 @@ def _subprotocol(member: str, read: Reader) -> Filled | None:
         if MARK in rest and (meant := read(rest)):
             token = _as_rfc_token(meant.token)
             return (prefix + token, meant) if token else None
-        if prefix.startswith("base64url.") and (inner := _decoded(rest)) and (meant := read(inner)):
+        if (
+            prefix.startswith(_IN_BASE64URL)
+            and (inner := _decoded(rest))
+            and (meant := read(inner))
+        ):
             encoded = base64.urlsafe_b64encode(meant.token.encode("utf-8", "replace")).decode()
             return prefix + encoded.rstrip("="), meant
     return None
@@ -280,7 +290,7 @@ def _subprotocol(member: str, read: Reader) -> Filled | None:
 
 def _as_rfc_token(token: str) -> str | None:
     """As it is, or else encoded as a page must have done it: browsers refuse other characters."""
-    return token if re.fullmatch(f"{_TCHAR}+", token) else percent_encoded(token)
+    return token if _RFC_TOKEN.fullmatch(token) else percent_encoded(token)
 
 
 def _decoded(text: str) -> str | None:

@@ -28,7 +28,6 @@ _SAYS_WHOLE = frozenset({"phx_join", "access_token"})
 # Engine.IO's `message`, Socket.IO's CONNECT or EVENT, a namespace, the number of an acknowledgement
 _SOCKET_IO = re.compile(r"4([02])(?:/[^,]{0,255},)?[0-9]{0,10}(?=[\[{])")
 _STOMP = re.compile(r"(?:CONNECT|STOMP)\r?\n")
-_STOMP_HEADER = re.compile(r"([^:\r\n]+):([^\r\n\0]*)")
 _AFTER_NAME = re.compile(r"([^:\s]{1,128}:)(.+)", re.DOTALL)
 
 
@@ -190,18 +189,21 @@ def _is_named(names: list[str], meant: Meant) -> bool:
 
 def _stomp(text: str, read: Reader) -> tuple[str, Places]:
     """A CONNECT frame, whose headers are not escaped (STOMP 1.2, *Value Encoding*)."""
-    head_end = min((at for at in (text.find("\n\n"), text.find("\n\r\n")) if at >= 0), default=0)
-    values, places, seen = [], [], set()
-    for header in _STOMP_HEADER.finditer(text, 0, head_end):
-        name = header[1]
-        repeated = name in seen  # the first counts, *Repeated Header Entries*
+    lines = text.split("\n")
+    places: list[tuple[str, str]] = []
+    seen = set()
+    for index, line in enumerate(lines):
+        if line in ("", "\r"):  # what follows is the body
+            break
+        name, colon, value = line.partition(":")
+        filled = _value(value.rstrip("\r"), read) if MARK in value else None
+        # The first of a name counts, *Repeated Header Entries*
+        if filled and name not in seen:
+            before, meant = filled
+            named = is_credential_header(name) or name == "passcode" or meant.was_named(name)
+            if named and not re.search(r"[\r\n\0]", meant.token):
+                end = value[len(value.rstrip("\r")) :]
+                lines[index] = name + colon + before + meant.token + end
+                places.append((meant.slot, f"message {printable(name)}"))
         seen.add(name)
-        filled = _value(header[2], read) if MARK in header[2] and not repeated else None
-        if not filled:
-            continue
-        before, meant = filled
-        named = is_credential_header(name) or name == "passcode" or meant.was_named(name)
-        if named and not re.search(r"[\r\n\0]", meant.token):
-            values.append((*header.span(2), before + meant.token))
-            places.append((meant.slot, f"message {printable(name)}"))
-    return replaced(text, values), tuple(places)
+    return ("\n".join(lines), tuple(places)) if places else (text, ())
