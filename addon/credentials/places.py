@@ -12,6 +12,7 @@ import binascii
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote, unquote, unquote_plus
 
@@ -64,6 +65,7 @@ _IN_BASE64URL = "base64url."
 _SUBPROTOCOL = "sec-websocket-protocol"
 _TOLD = {"authorization": "Authorization", _SUBPROTOCOL: "Sec-WebSocket-Protocol"}
 _MOST_SEPARATORS = 8
+_LONGEST_NAME = 64
 
 
 def translate_headers(fields: Fields, configured: str, read: Reader) -> tuple[Fields, Places]:
@@ -71,25 +73,20 @@ def translate_headers(fields: Fields, configured: str, read: Reader) -> tuple[Fi
 
     A field whose value the token would make invalid (RFC 9110, 5.5) stays as it is.
     """
-    values = b"\n".join([value for _, value in fields])
-    if _MARK not in values and not any(mark in values for mark in _IN_BASE64):
-        return fields, ()
-    translated, places = list(fields), []
-    configured = spelling(configured)
+    translated: list[tuple[bytes, bytes]] | None = None
+    places = []
     for index, (name, value) in enumerate(fields):
-        known_as = name.decode("latin-1")
-        in_small = known_as.lower()
-        text = value.decode("latin-1")
-        if in_small == _SUBPROTOCOL:
-            filled = _subprotocols(text, read)
-        elif is_credential_header(known_as) or spelling(known_as) == configured:
-            filled = _field_value(text, read)
-        else:
+        # Long names are not remembered: a foreign page could fill the memory with them.
+        if len(name) > _LONGEST_NAME or not _may_hold(name, configured) or not _has_mark(value):
             continue
+        known_as = name.decode("latin-1")
+        is_subprotocol = known_as.lower() == _SUBPROTOCOL
+        filled = (_subprotocols if is_subprotocol else _field_value)(value.decode("latin-1"), read)
         if filled:
+            translated = translated or list(fields)
             translated[index] = (name, filled[0].encode("latin-1"))
-            places.append((filled[1].slot, _TOLD.get(in_small) or printable(known_as)))
-    return (tuple(translated), tuple(places)) if places else (fields, ())
+            places.append((filled[1].slot, _TOLD.get(known_as.lower()) or printable(known_as)))
+    return (tuple(translated), tuple(places)) if translated else (fields, ())
 
 
 def translate_target(target: str, *, path_too: bool, read: Reader) -> tuple[str, Places]:
@@ -145,6 +142,21 @@ def after_scheme(text: str, read: Reader) -> tuple[str, Meant] | None:
         return "", meant
     found = _SCHEME.fullmatch(text)
     return (found[1], meant) if found and (meant := read(found[2])) else None
+
+
+@lru_cache(maxsize=1024)
+def _may_hold(name: bytes, configured: str) -> bool:
+    """Whether a field of this name may hold a credential."""
+    known_as = name.decode("latin-1")
+    return (
+        known_as.lower() == _SUBPROTOCOL
+        or is_credential_header(known_as)
+        or spelling(known_as) == spelling(configured)
+    )
+
+
+def _has_mark(value: bytes) -> bool:
+    return _MARK in value or any(mark in value for mark in _IN_BASE64)
 
 
 def _is_parameter(name: str, meant: Meant) -> bool:
