@@ -380,7 +380,7 @@ class _Finder:
         elif "xml" in kind and "html" not in kind:
             elements = [(name, unescape(value)) for name, value in _ELEMENT.findall(text)]
             yield from self._in_leaves(_flat(elements, pointers=False))
-        elif "html" not in kind and len(text.split()) == 1:
+        elif "html" not in kind and len(text.split()) == 1 and "<" not in text:
             yield from self._whole(text)
         else:
             yield from self._in_text(text)
