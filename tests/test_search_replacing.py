@@ -3,13 +3,26 @@
 import base64
 import html
 import json
+import time
 from collections.abc import Callable, Iterable
 from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_search import CASES, FILLER, FORMS, JWT, PIECES, TOKENS, Writer, chunks_of, cut
+from test_search import (
+    CASES,
+    FILLER,
+    FORMS,
+    HOSTILE,
+    JWT,
+    KIB,
+    PIECES,
+    TOKENS,
+    Writer,
+    chunks_of,
+    cut,
+)
 from tokens.search import Needle, Search, replaced
 
 INSTEAD = "ca-standin.7Jq_x-93Kd~Zr41.Lw8"
@@ -56,9 +69,9 @@ def test_it_is_replaced_wherever_a_stream_is_cut(token: str, written: Writer) ->
         whole = streamed([data], needle, keep_length=keep_length)
         assert whole.startswith(FILLER)
         assert whole.endswith(FILLER)
-        for at in range(len(FILLER) - 1, len(FILLER) + len(form) + 3):
+        for at in range(len(FILLER) - keep_length, len(FILLER) + len(form) + 3, 4):
             assert streamed((data[:at], data[at:]), needle, keep_length=keep_length) == whole
-        for size in (1, 131):
+        for size in (3, 131):
             chunks = chunks_of(data, size)
             assert streamed(chunks, needle, keep_length=keep_length) == whole
         assert not keep_length or len(whole) == len(data)
@@ -354,3 +367,22 @@ def test_another_token_passes(token: str, written: Writer) -> None:
         data = FILLER + written(other).encode() + FILLER
         assert needle.replaced(data) is data
         assert streamed(chunks_of(data, 50), needle) == data
+
+
+@pytest.mark.parametrize(("token", "hay"), HOSTILE, ids=str)
+def test_hostile_bytes_take_no_time(token: str, hay: bytes) -> None:
+    """They take some milliseconds; what is quadratic takes minutes."""
+    needles = [Needle.of(token, INSTEAD), Needle.of(token[1:], INSTEAD), Needle.of(token[:9], "s")]
+    start = time.process_time()
+    whole = replaced(hay, needles)
+    assert streamed(chunks_of(hay, 16 * KIB), *needles) == whole
+    assert time.process_time() - start < 5
+
+
+def test_tokens_that_overlap_without_end_are_not_held_back() -> None:
+    needles = [Needle.of("a" * 16, "one"), Needle.of("a" * 17, "other")]
+    search = Search(needles)
+    passed = b"".join(search.feed(b"a" * 1000) for _ in range(100))
+    assert passed == stars(passed)
+    assert len(passed) > 100_000 - 100
+    assert len(passed + search.end()) == 100_000

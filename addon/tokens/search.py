@@ -199,15 +199,13 @@ class Needle:
         `instead` takes its place. It needs no escape in a header, a URL, JSON or a form, and where
         it is given a token of fewer than 16 characters is found only where it stands alone.
         """
-        if instead is None:
-            return cls._prepared(token)
-        if not _SAFE.fullmatch(instead):
-            raise ValueError("what takes a token's place must need no escape")
-        return cls._replacing(token, instead)
+        return cls._prepared(token) if instead is None else cls._replacing(token, instead)
 
     @classmethod
     @lru_cache(maxsize=64)
     def _replacing(cls, token: str, instead: str) -> "Needle":
+        if not _SAFE.fullmatch(instead):
+            raise ValueError("what takes a token's place must need no escape")
         needle = replace(cls._prepared(token), instead=instead.encode())
         if len(token) >= _LIKELY_BY_CHANCE:
             return needle
@@ -390,16 +388,17 @@ class Search:
             if begun is not None:
                 free = min(free, held.span(form.view, first + begun, first + begun + 1)[0])
         self.found = self.found or bool(self._places)
+        self._places = list(_joined(self._places))
         passing: list[bytes] = []
         at = held.raw_from
-        for place in _joined(self._places):
-            if place.end > free:
-                free = min(free, place.start)
+        for start, end, new in self._places:
+            # Nothing that is still to come can cover what starts before `free`.
+            if end > free and (new is not None or start >= free):
+                free = min(free, start)
                 break
-            new = place.instead
-            new = b"*" * (place.end - place.start) if new is None else new
-            passing += held.part(at, place.start), new
-            at = place.end
+            start, stop = max(start, at), min(end, free)
+            passing += held.part(at, start), b"*" * (stop - start) if new is None else new
+            at = stop
         passing.append(held.part(at, free))
         self._places = [place for place in self._places if place.end > free]
         held.drop(free)
