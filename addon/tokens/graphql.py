@@ -119,6 +119,8 @@ class Field(NamedTuple):
     name: str
     asks: bool
     """It has arguments or a selection set, so it may be an operation and not a mere value."""
+    top: bool = False
+    """It stands at the top of its operation or fragment."""
 
 
 class Asked(NamedTuple):
@@ -164,9 +166,29 @@ def read_document(document: str) -> Asked:
                 at += 2
                 name = lexemes[at]
                 following = lexemes[at + 1] if at + 1 < len(lexemes) else ""
-            fields.append(Field(lexeme, name, following in ("(", "{")))
+            fields.append(Field(lexeme, name, following in ("(", "{"), top=braces == 1))
         at += 1
     return Asked(tuple(fields), tuple(arguments), frozenset(kinds))
+
+
+def operations(body: bytes) -> tuple[str, ...]:
+    """The names of the fields that a GraphQL request in JSON selects at its top; none for another.
+
+    Several requests in one body count together, as do fragments.
+    """
+    if b"query" not in body:
+        return ()
+    try:
+        requests = json.loads(body)
+    except (ValueError, RecursionError):
+        return ()
+    queries = (
+        request.get("query")
+        for request in (requests if isinstance(requests, list) else [requests])
+        if isinstance(request, dict)
+    )
+    documents = (read_document(query) for query in queries if isinstance(query, str))
+    return tuple(field.name for one in documents for field in one.fields if field.top)
 
 
 def _string(lexeme: str) -> str:
