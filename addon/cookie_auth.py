@@ -26,7 +26,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from mitmproxy import ctx, exceptions, http
+from mitmproxy import ctx, exceptions, http, optmanager
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy.mode_specs import ProxyMode, ReverseMode
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
@@ -87,7 +87,9 @@ class CookieAuth:
 
     def load(self, loader: Loader) -> None:
         # What is over stays over when the script is reloaded.
-        self.proxy.logins = vars(ctx.master).setdefault("cookie_auth_logins", self.proxy.logins)
+        kept = vars(ctx.master)
+        self.proxy.logins = kept.setdefault("cookie_auth_logins", self.proxy.logins)
+        self.proxy.learned = kept.setdefault("cookie_auth_learned", self.proxy.learned)
         for option in OPTIONS:
             given = ctx.options.deferred.get(option.name)
             loader.add_option(option.name, option.type, option.default, option.help)
@@ -265,7 +267,8 @@ def configured_by(updated: set[str]) -> bool:
 def configuration() -> Configuration:
     """What follows from the options as they are now. Raises InvalidOption."""
     values = {option.name: getattr(ctx.options, option.name) for option in OPTIONS}
-    settings = Settings.parse(values, os.environ)
+    given = {name for name in values if ctx.options._options[name].value is not optmanager.unset}
+    settings = Settings.parse(values, os.environ, given)
     if settings.redact and (names := patches.unknown(redaction.REPLACED)):
         what = f"false with this mitmproxy, whose {' and '.join(names)} cookie-auth does not know"
         raise InvalidOption("cookie_auth_redact", True, what)

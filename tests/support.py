@@ -78,7 +78,7 @@ class Message:
     def companions(self) -> list[str]:
         """The Set-Cookie fields of companions: `auth-token-login` and the like."""
         fields = self.all("set-cookie")
-        return [field for field in fields if re.match(r"[^=]*-login=(1\.|;)", field)]
+        return [field for field in fields if re.match(r"[^=]*-login=(2\.|;)", field)]
 
 
 def answer(

@@ -593,7 +593,7 @@ PLANT = {
 NAMES = {
     "auth-token": "token-of-attacker",
     "auth-token.0": "token-of-attacker",
-    "auth-token-login": "1.AAAAAAAAAAAA.AAAAAAAAAAAAAAAA",
+    "auth-token-login": "2.AAAAAAAAAAAA.l..AAAAAAAAAAAAAAAA",
 }
 
 

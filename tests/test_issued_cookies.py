@@ -38,7 +38,7 @@ def test_a_page_that_logs_in_is_known_and_one_companion_says_so(page: Page) -> N
     got = page.post("/login", x_user="alice")
     assert got.set_cookie == "auth-token=alice; Path=/; HttpOnly; SameSite=Lax"
     (companion,) = got.companions
-    form = r"auth-token-login=1\.[\w-]{12}\.[\w-]{16}; Path=/; HttpOnly; SameSite=Lax"
+    form = r"auth-token-login=2\.[\w-]{12}\.l\.\.[\w-]{32}; Path=/; HttpOnly; SameSite=Lax"
     assert re.fullmatch(form, companion)
     assert who(page) == "alice"
 
@@ -51,7 +51,7 @@ def test_a_page_that_logs_in_is_known_and_one_companion_says_so(page: Page) -> N
         {("auth-token", "/me/"): "mallory"},
         {("auth-token.0", "/"): "mallory"},
         {("auth-token.0", "/"): "m" * 4000, ("auth-token.1", "/"): "x"},
-        {("auth-token-login", "/me"): "1.AAAAAAAAAAAA.AAAAAAAAAAAAAAAA"},
+        {("auth-token-login", "/me"): "2.AAAAAAAAAAAA.l..AAAAAAAAAAAAAAAA"},
         {("auth-token-login", "/me"): "x", ("auth-token", "/me"): "mallory"},
         {("auth-token-refresh", "/"): "mallory"},
     ],

@@ -94,8 +94,8 @@ def test_a_byte_order_mark_is_no_obstacle() -> None:
     ("raw", "headers"),
     [
         (b"", {}),
-        (b"<html>hello</html>", {}),
         (b"authToken=t", {}),
+        (f"<html>{JWT}</html>".encode(), {}),
         (b'{"authToken": "t"', {}),
         (b'{"authToken": "t"} x', {}),
         ('{"authToken": "é"}'.encode("latin-1"), {}),
@@ -149,6 +149,11 @@ def test_a_success_without_a_token_passes(body: object) -> None:
     assert read(body) is None
 
 
+@pytest.mark.parametrize("raw", [b"<html>hello</html>", b"Created", b"<form>csrf</form>"])
+def test_a_page_or_a_word_without_a_token_passes(raw: bytes) -> None:
+    assert read(raw=raw) is None
+
+
 @pytest.mark.parametrize("status", [204, 205])
 def test_a_success_that_has_no_body_by_definition_passes(status: int) -> None:
     assert read(raw=b"", status=status) is None
@@ -174,7 +179,9 @@ def test_a_token_where_no_pointer_leads_is_refused_and_the_message_says_where(
     with pytest.raises(Refused) as caught:
         read(body)
     assert caught.value.code == "token_not_found"
-    assert caught.value.message.endswith(f"cookie_auth_token={pointer}")
+    name = next((part for part in reversed(pointer.split("/")) if not part.isdigit()), "")
+    expose = f" or, if pages may read it: --set cookie_auth_expose={name}" if name else ""
+    assert caught.value.message.endswith(f"cookie_auth_token={pointer}{expose}")
     assert "abc" not in caught.value.message
     assert JWT not in caught.value.message
 

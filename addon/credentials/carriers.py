@@ -7,6 +7,7 @@ from messages.headers import IndexedHeaders, spelling
 from messages.redacted import real
 from mitmproxy import http
 
+from credentials.api_cookies import ApiCookie
 from credentials.cookies import belongs, cookie_pairs
 from credentials.options import HeaderSettings
 from credentials.wallet import Held
@@ -23,11 +24,12 @@ def translate(
     *,
     inject: bool,
     own_passes: bool = False,
+    api_cookies: Iterable[ApiCookie] = (),
 ) -> bytes | None:
     """Replace the browser's credentials by the API's, in place; return the token that went in.
 
-    The Cookie fields go, but for the forwarded cookies. The token becomes the configured header,
-    unless `inject` is false. A header that the browser itself sent under that name stays only
+    The Cookie fields go, but for the forwarded cookies and the API's own. The token becomes the
+    header, unless `inject` is false. A header that the browser itself sent under that name stays only
     without an auth cookie, so that server-side code and replays work, or where `own_passes`; its
     repetitions, and spellings that differ in `_` and `-`, never do.
 
@@ -35,7 +37,9 @@ def translate(
     """
     token = None if held.problem or not inject else held.token
     changes: dict[bytes, bytes | None] = dict.fromkeys(_variants(headers.names, header.name))
-    changes[b"Cookie"] = held.forwarded.encode("utf-8", "surrogateescape") or None
+    own_cookies = (f"{one.name}={one.value}" for one in api_cookies)
+    cookies = "; ".join(filter(None, (held.forwarded, *own_cookies)))
+    changes[b"Cookie"] = cookies.encode("utf-8", "surrogateescape") or None
     if token is not None:
         changes[header.name.encode()] = recorded(header.format.value(token), token)
     elif (own_passes or not held.has_token) and (own := headers.raw(header.name)):

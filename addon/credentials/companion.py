@@ -3,11 +3,14 @@
 Cookies have no port and no sender: every dev server on localhost gets ours, and any may set one of
 our names. So each login has an HttpOnly companion, `auth-token-login`, that holds no secret:
 
-    1.<login>.<marks>
+    2.<login>.<use>.<names>.<marks>
 
-`login` names the login, at random. A mark is a MAC over the API's origin, the login, and one
-cookie's name and value: there is one for each cookie that belongs to the login. A cookie without a
-mark was issued by somebody else, for another API, or for an earlier login.
+`login` names the login, at random. `use` is who sends its tokens (see `Use`). `names` says under
+which names an unlisted login handed its tokens out: for each its slot and four characters of a
+keyed digest (see `credentials.stand_ins`). A mark is a MAC over all of this, the API's origin, and
+one cookie's name and value: there is one for each token that belongs to the login, and one for the
+companion itself. A cookie without a mark was issued by somebody else, for another API, or for an
+earlier login.
 """
 
 import base64
@@ -16,25 +19,66 @@ import hmac
 import os
 import re
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
-_VERSION = "1"
+_VERSION = "2"
 _MARK_BYTES = 12  # 96 bits: it can be guessed online only
 _MARK_LENGTH = 16
 _COMPANION = re.compile(
-    rf"{_VERSION}\.([\w-]{{12}})\.((?:[\w-]{{{_MARK_LENGTH}}}){{1,40}})", re.ASCII
+    rf"{_VERSION}\.([\w-]{{12}})\.([lgu])\.((?:[mri123][\w-]{{4}}){{0,6}})"
+    rf"\.((?:[\w-]{{{_MARK_LENGTH}}}){{1,60}})",
+    re.ASCII,
 )
+_ANY_VERSION = re.compile(r"[12]\.[\w-]{12}\.[\w.-]+", re.ASCII)
 
 KEY_FILE = "cookie-auth.key"
+
+
+class Use:
+    """Who sends a login's tokens, as the companion says it."""
+
+    LISTED = "l"
+    """The proxy does: the page got none, nor a stand-in."""
+    GIVEN = "g"
+    """The page got stand-ins and has not sent one yet: the proxy does, by rule, until then."""
+    USED = "u"
+    """The page does: a request of its without a stand-in is meant to be anonymous."""
+
+
+class Session(NamedTuple):
+    """Which login a request belongs to."""
+
+    id: str
+    """Empty for none."""
+    issued: bool
+    """Whether a companion names it. Else a client without one wrote its cookies by hand, and the
+    id is a digest of them."""
+    use: str = Use.LISTED
+    names: str = ""
+    """As the companion has them."""
+
+    def name_of(self, slot: str) -> str | None:
+        """The digest of the name under which a slot's token was handed out; None for no name."""
+        names = self.names
+        parts = (names[at : at + 5] for at in range(0, len(names), 5))
+        return next((part[1:] for part in parts if part[0] == slot), None)
+
+
+NO_SESSION = Session("", issued=False)
+
+_ITSELF = ("", "")
+"""What the companion's own mark is over, in the place of a cookie's name and value."""
 
 
 @dataclass(frozen=True)
 class Companion:
     """A companion's value, read but not verified: that is what its marks are for."""
 
-    login: str
+    session: Session
     marks: frozenset[str]
 
     @classmethod
@@ -43,9 +87,12 @@ class Companion:
         match = _COMPANION.fullmatch(value)
         if not match:
             return None
-        marks = match[2]
+        login, use, names, marks = match.groups()
         starts = range(0, len(marks), _MARK_LENGTH)
-        return cls(match[1], frozenset(marks[at : at + _MARK_LENGTH] for at in starts))
+        return cls(
+            Session(login, issued=True, use=use, names=names),
+            frozenset(marks[at : at + _MARK_LENGTH] for at in starts),
+        )
 
 
 @dataclass(frozen=True)
@@ -60,23 +107,33 @@ class Notary:
     def new_login() -> str:
         return secrets.token_urlsafe(9)
 
-    def companion(self, login: str, cookies: dict[str, str]) -> str:
+    def companion(self, session: Session, cookies: Mapping[str, str]) -> str:
         """The value of the companion to these cookies, by name."""
-        marks = (self._mark(self.keys[0], login, *cookie) for cookie in cookies.items())
-        return f"{_VERSION}.{login}.{''.join(marks)}"
+        marks = [self._mark(self.keys[0], session, *one) for one in (_ITSELF, *cookies.items())]
+        return f"{_VERSION}.{session.id}.{session.use}.{session.names}.{''.join(marks)}"
 
-    def issued(self, companion: Companion, name: str, value: str) -> bool:
-        """Whether this cookie belongs to the companion's login."""
+    def issued(self, companion: Companion, name: str = "", value: str = "") -> bool:
+        """Whether this cookie belongs to the companion's login; without one, the companion."""
         return any(
-            self._mark(key, companion.login, name, value) in companion.marks for key in self.keys
+            self._mark(key, companion.session, name, value) in companion.marks for key in self.keys
         )
 
     def tag(self, session: str) -> str:
         """Eight characters that tell one session's entity tags from another's."""
         return _tag(self.keys[0], self.api, session)
 
-    def _mark(self, key: bytes, login: str, name: str, value: str) -> str:
-        return _digest(key, _MARK_BYTES, "cookie", self.api, login, name, value)
+    def digest(self, size: int, *parts: str) -> str:
+        """A MAC of so many bytes over the parts and the API's origin, by the first key."""
+        return _digest(self.keys[0], size, self.api, *parts)
+
+    def knows(self, digest: str, *parts: str) -> bool:
+        """Whether `digest` made this, with whichever of the keys."""
+        size = len(digest) * 3 // 4
+        return any(_digest(key, size, self.api, *parts) == digest for key in self.keys)
+
+    def _mark(self, key: bytes, session: Session, name: str, value: str) -> str:
+        parts = ("cookie", self.api, session.id, session.use, session.names, name, value)
+        return _digest(key, _MARK_BYTES, *parts)
 
 
 @lru_cache(maxsize=256)
@@ -92,7 +149,7 @@ def _digest(key: bytes, size: int, *parts: str) -> str:
 
 def is_companion(value: str) -> bool:
     """Whether some proxy of our kind, perhaps another one, has issued this cookie."""
-    return _COMPANION.fullmatch(value) is not None
+    return _ANY_VERSION.fullmatch(value) is not None
 
 
 def keys(shared: tuple[str, ...], confdir: Path) -> tuple[bytes, ...]:

@@ -22,7 +22,7 @@ _FIELD_VALUE = re.compile(rb"[^\x00-\x20\x7f](?:[^\x00-\x08\x0a-\x1f\x7f]*[^\x00
 
 
 # What follows the auth cookie's name in those of the cookies that go with it.
-_BESIDE = re.compile(r"(-\d+)?(-refresh|-login)?(\.\d+)?")
+_BESIDE = re.compile(r"(-\d+)?((-refresh|-login|-id|-t[1-3])?(\.\d+)?|-api-.*)")
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,9 @@ class Forwarded:
 def belongs(name: str, auth_cookie: str) -> bool:
     """Whether a cookie is this auth cookie or one that goes with it.
 
-    That is a piece (`auth-token.0`), the refresh token's (`auth-token-refresh`), the companion
-    (`auth-token-login`), or one of these of another API on another port (`auth-token-8082`).
+    That is a piece (`auth-token.0`), a token beside it (`auth-token-refresh`, `-id`, `-t1`), the
+    companion (`auth-token-login`), a cookie of the API's own (`auth-token-api-NAME`), or one of
+    these of another API on another port (`auth-token-8082`).
     """
     return name.startswith(auth_cookie) and _BESIDE.fullmatch(name, len(auth_cookie)) is not None
 

@@ -6,7 +6,7 @@ It sets no cookie then. The same holds for a renewed token of which a later one 
 
 from collections import OrderedDict
 
-from credentials.wallet import Session
+from credentials.companion import Session
 
 _MOST = 4096
 

@@ -12,6 +12,9 @@ from credentials.seal import Seal
 SECRET_VARIABLE = "COOKIE_AUTH_SECRET"
 _SHORTEST_SECRET = 16
 
+LASTING = 30 * 24 * 3600
+"""Seconds that the cookies of a login last whose page holds stand-ins."""
+
 # Headers that frame a message, name its target or carry what the proxy keeps back.
 _UNFIT_HEADERS = frozenset(
     "connection content-encoding content-length cookie expect host keep-alive origin"
@@ -77,6 +80,8 @@ class CookieSettings:
     secure: str
     max_age: int | None
     max_age_of_token: bool
+    max_age_given: bool
+    """Whether the user has said how long cookies last."""
     secrets: tuple[str, ...]
     seal: Seal
     clear_on_401: bool
@@ -115,25 +120,31 @@ class CookieSettings:
             secure=secure,
             max_age=max_age if isinstance(max_age, int) else None,
             max_age_of_token=max_age == "token",
+            max_age_given="cookie_auth_max_age" in read.given,
             secrets=secrets,
             seal=Seal.of(secrets),
             clear_on_401=read.flag("cookie_auth_clear_on_401"),
             forwarded=Forwarded(forwarded, name),
         )
 
-    def attributes(self, *, tls: bool) -> CookieAttributes:
-        """The cookie's attributes on a browser connection with or without TLS."""
+    def attributes(self, *, tls: bool, lasting: bool = False) -> CookieAttributes:
+        """The cookie's attributes on a browser connection with or without TLS.
+
+        `lasting`: what the page keeps in the tokens' place outlives the browser's session, so
+        unless it was said otherwise the cookies do, too.
+        """
         secure = self.secure == "always" or (self.secure == "auto" and tls)
-        return CookieAttributes(self.same_site, secure, self.max_age)
+        max_age = LASTING if lasting and not self.max_age_given else self.max_age
+        return CookieAttributes(self.same_site, secure, max_age)
 
-    def refresh_attributes(self, prefix: str, *, tls: bool) -> CookieAttributes:
-        """Those of the cookie with the refresh token.
+    def at_prefix(self, attributes: CookieAttributes, prefix: str) -> CookieAttributes:
+        """Those of the cookies beside the token, such as the refresh token's.
 
-        It is needed wherever the API is called, so its Path is the prefix (but for `__Host-`
+        They are needed wherever the API is called, so their Path is the prefix (but for `__Host-`
         cookies, whose Path must be `/`).
         """
         at_root = self.name.lower().startswith("__host-")
-        return replace(self.attributes(tls=tls), path="/" if at_root else prefix or "/")
+        return replace(attributes, path="/" if at_root else prefix or "/")
 
 
 @dataclass(frozen=True)
@@ -142,14 +153,26 @@ class HeaderSettings:
 
     name: str
     format: HeaderFormat
+    given: bool = True
+    """Whether somebody has named it."""
 
     @classmethod
     def read(cls, read: Reader) -> "HeaderSettings":
         """Raises InvalidOption."""
+        names = ("cookie_auth_header", "cookie_auth_header_format")
         return cls(
-            read.text("cookie_auth_header", _header),
-            read.text("cookie_auth_header_format", _header_format),
+            read.text(names[0], _header),
+            read.text(names[1], _header_format),
+            given=not set(names).isdisjoint(read.given),
         )
+
+
+def header_of(name: str, before: str) -> HeaderSettings | None:
+    """A header that was learned, with what stands before the token; None for one that is unfit."""
+    try:
+        return HeaderSettings(_header(name), _header_format(before + "{token}"))
+    except ValueError:
+        return None
 
 
 def _header(text: str) -> str:

@@ -1,11 +1,11 @@
-"""What a browser holds for one API, a token and perhaps its refresh token: read and written."""
+"""What a browser holds for one API, its token and what came with it: read and written."""
 
 import contextlib
 import dataclasses
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple
@@ -17,7 +17,8 @@ from origins.origin import Origin
 from tokens.capture import Captured
 from tokens.lifetime import seconds_left
 
-from credentials.companion import Companion, Notary, is_companion
+from credentials.api_cookies import ApiCookie, ApiCookies
+from credentials.companion import NO_SESSION, Companion, Notary, Session, Use, is_companion
 from credentials.cookies import (
     CookieAttributes,
     Pairs,
@@ -28,22 +29,10 @@ from credentials.cookies import (
 )
 from credentials.jar import Jar
 from credentials.options import CookieSettings, HeaderSettings
+from credentials.stand_ins import MAIN, REFRESH, SUFFIXES
 
 _LONGEST_REMEMBERED = 16 * 1024  # bytes of Cookie fields; a foreign page may send any number
 _MOST_COMPANIONS = 8
-
-
-class Session(NamedTuple):
-    """Which login a request belongs to."""
-
-    id: str
-    """Empty for none."""
-    issued: bool
-    """Whether a companion names it. Else a client without one wrote its cookies by hand, and the
-    id is a digest of them."""
-
-
-NO_SESSION = Session("", issued=False)
 
 
 class Brought(NamedTuple):
@@ -55,6 +44,8 @@ class Brought(NamedTuple):
     """Those of them that also have a value which this proxy has not issued."""
     path: str = "/"
     """The path that the browser asked for."""
+    api_cookies: tuple[ApiCookie, ...] = ()
+    """The API's own, of this login."""
 
 
 @dataclass(frozen=True)
@@ -63,17 +54,27 @@ class Held:
 
     names: tuple[str, ...]
     doubtful: tuple[str, ...]
+    marked: tuple[tuple[str, str], ...]
+    """The cookies that the companion speaks of."""
     has_token: bool
     """Whether there is an auth cookie with something in it, good or bad."""
     token: bytes | None
     problem: tuple[str, str] | None
     """What `Refused` is to say where the auth cookie does not tell which token is meant."""
     refresh_token: str | None
+    tokens: Mapping[str, str]
+    """All of the login's, these two included, by slot."""
+    api_cookies: tuple[ApiCookie, ...]
+    """The API's own that are part of the login."""
     session: Session
     forwarded: str
     """The Cookie field for the API; empty for none."""
     kept_back: tuple[str, ...]
     """The names of the others, which do not go to the API."""
+
+
+NOTHING = Held((), (), (), False, None, None, None, {}, (), NO_SESSION, "", ())
+"""Held by a browser without cookies, or where it was forgotten."""
 
 
 @dataclass(frozen=True)
@@ -97,12 +98,22 @@ class Wallet:
         return self.notary.api
 
     @cached_property
+    def jars(self) -> Mapping[str, Jar]:
+        """By slot."""
+        names = {slot: f"{self.name}{suffix}" for slot, suffix in SUFFIXES.items()}
+        return {slot: Jar(name, self.api, self.cookie.seal) for slot, name in names.items()}
+
+    @property
     def jar(self) -> Jar:
-        return Jar(self.name, self.api, self.cookie.seal)
+        return self.jars[MAIN]
+
+    @property
+    def refresh_jar(self) -> Jar:
+        return self.jars[REFRESH]
 
     @cached_property
-    def refresh_jar(self) -> Jar:
-        return Jar(f"{self.name}-refresh", self.api, self.cookie.seal)
+    def api_cookies(self) -> ApiCookies:
+        return ApiCookies(f"{self.name}-api-", self.notary, self.cookie.seal)
 
     @property
     def companion(self) -> str:
@@ -128,11 +139,13 @@ class Wallet:
     def _read(self, fields: tuple[str, ...], trusted: bool, browser: bool) -> Held:
         cookies = cookie_pairs(fields)
         ours = [pair for pair in cookies if self.owns(pair[0])]
-        issued, session, problem = self._issued(ours)
-        counting = issued if session.issued or browser else ours
+        # The API's own say themselves whose they are, and may be there once for each Path.
+        of_ours = [pair for pair in ours if not self.api_cookies.owns(pair[0])]
+        issued, session, problem = self._issued(of_ours)
+        counting = issued if session.issued or browser else of_ours
         if counting and not session.issued:
             session = Session(hashlib.sha256(repr(counting).encode()).hexdigest(), issued=False)
-        token, refresh_token = None, None
+        token, others_of_login = None, {}
         try:
             token = self.jar.read(counting)
             if token and not self.header.format.accepts(token):
@@ -143,9 +156,11 @@ class Wallet:
                 )
         except Refused as refused:
             problem = refused.code, refused.message
-        with contextlib.suppress(Refused):
-            found = self.refresh_jar.read(counting)
-            refresh_token = found.decode("utf-8", "replace") if found else None
+        for slot, jar in self.jars.items():
+            with contextlib.suppress(Refused):
+                if slot != MAIN and (found := jar.read(counting)):
+                    others_of_login[slot] = found.decode("utf-8", "replace")
+        tokens = {MAIN: token.decode("utf-8", "replace")} if token and not problem else {}
         forwarded = self.cookie.forwarded
         others = {
             name.removesuffix("-login")
@@ -154,11 +169,14 @@ class Wallet:
         }
         return Held(
             names=tuple(sorted({name for name, _ in ours})),
-            doubtful=tuple(sorted(_doubtful(ours, counting))),
+            marked=tuple(pair for pair in issued if pair[0] != self.companion),
+            doubtful=tuple(sorted(_doubtful(of_ours, counting))),
             has_token=any(value for name, value in counting if self.jar.owns(name)),
             token=token,
             problem=problem,
-            refresh_token=refresh_token,
+            refresh_token=others_of_login.get(REFRESH),
+            tokens={**tokens, **others_of_login},
+            api_cookies=self.api_cookies.read(ours, session.id) if session.issued else (),
             session=session,
             forwarded=forwarded_cookies(cookies, forwarded, others) if trusted else "",
             kept_back=tuple(
@@ -171,54 +189,84 @@ class Wallet:
     def _issued(self, ours: Pairs) -> tuple[Pairs, Session, tuple[str, str] | None]:
         """The cookies that belong to a login of this proxy, and that login."""
         values = dict.fromkeys(value for name, value in ours if name == self.companion)
-        found: dict[str, Pairs] = {}
+        found: dict[Session, Pairs] = {}
         for value in list(values)[:_MOST_COMPANIONS]:
-            if not (companion := Companion.read(value)):
-                continue
-            marked = [pair for pair in ours if self.notary.issued(companion, *pair)]
-            if marked:
-                found.setdefault(companion.login, []).extend([(self.companion, value), *marked])
-        if len(found) > 1:
+            companion = Companion.read(value)
+            if companion and self.notary.issued(companion):
+                marked = [pair for pair in ours if self.notary.issued(companion, *pair)]
+                found.setdefault(companion.session, []).extend([(self.companion, value), *marked])
+        if len({session.id for session in found}) > 1:
             text = "The request carries the cookies of two logins. Delete this site's cookies in"
             return [], NO_SESSION, ("bad_request", f"{text} the browser and log in again.")
-        for login, cookies in found.items():
-            return cookies, Session(login, issued=True), None
+        for session, cookies in found.items():
+            return cookies, session, None
         return [], NO_SESSION, None
 
     def owns(self, name: str) -> bool:
-        """Whether a cookie of this name is the token, its companion or its refresh token."""
-        return self.jar.owns(name) or self.refresh_jar.owns(name) or name == self.companion
+        """Whether a cookie of this name is a token, their companion, or the API's own."""
+        if not name.startswith(self.name):
+            return False
+        of_tokens = any(jar.owns(name) for jar in self.jars.values())
+        return of_tokens or name == self.companion or self.api_cookies.owns(name)
+
+    def is_for_the_api_only(self, name: str) -> bool:
+        """Whether a cookie of ours is none of the front end's: all but the token itself."""
+        return self.owns(name) and not self.jar.owns(name) and name != self.companion
 
     # Writing
 
-    def issue(self, captured: Captured, brought: Brought, login: str | None = None) -> list[str]:
+    def issue(
+        self, captured: Captured, brought: Brought, renewed: Session | None = None
+    ) -> list[str]:
         """The Set-Cookie values that give a captured token to the browser, and that take away what
         it has brought of earlier ones.
 
-        `login` is the one that the token renews; None for a new one. Raises Refused for a token
+        `renewed` is the login that the token renews; None for a new one. Raises Refused for a token
         that could not come back as it is, or that is over.
         """
-        attributes = companion_attributes = self.cookie.attributes(tls=self.tls)
         if not self.header.format.accepts(captured.token.encode("utf-8", "replace")):
             raise _unusable("holds characters that no HTTP header can carry")
-        if self.cookie.max_age_of_token:
-            left = seconds_left(captured.beside, captured.token, time.time())
+        tokens = {MAIN: captured.token}
+        if captured.refresh_token is not None:
+            tokens[REFRESH] = captured.refresh_token
+        session = renewed or Session(self.notary.new_login(), issued=True)
+        return self.give(session, tokens, brought, beside=captured.beside)
+
+    def give(
+        self,
+        session: Session,
+        tokens: Mapping[str, str],
+        brought: Brought,
+        *,
+        beside: Mapping[str, object] | None = None,
+        api_cookies: Iterable[ApiCookie] = (),
+    ) -> list[str]:
+        """The Set-Cookie values with a login's tokens, by slot, and the API's own cookies; what the
+        browser has brought of others goes. `beside` is what stood beside the token.
+
+        Raises Refused.
+        """
+        attributes = companion_attributes = self._attributes(session)
+        if self.cookie.max_age_of_token and MAIN in tokens:
+            left = seconds_left(beside or {}, tokens[MAIN], time.time())
             if left is not None and left <= 0:
                 raise _unusable("is over already; are the clocks of API and proxy right?")
             attributes = dataclasses.replace(attributes, max_age=left)
-            if captured.refresh_token is None:
+            if len(tokens) == 1:
                 companion_attributes = attributes
-        tokens = _kept(self.jar, captured.token)
-        refresh_tokens: dict[str, str] = {}
-        if captured.refresh_token is not None:
-            refresh_tokens = _kept(self.refresh_jar, captured.refresh_token)
-        marked = {**tokens, **refresh_tokens}
-        companion = self.notary.companion(login or self.notary.new_login(), marked)
+        jars = {slot: _kept(self.jars[slot], token) for slot, token in tokens.items()}
+        marked = {name: value for cookies in jars.values() for name, value in cookies.items()}
+        companion = self.notary.companion(session, marked)
+        at_prefix = self._at_prefix(self._attributes(session))
         kept = {**marked, self.companion: companion}
         return [
-            *(set_cookie(name, value, attributes) for name, value in tokens.items()),
-            *(set_cookie(*one, self._refresh_attributes) for one in refresh_tokens.items()),
+            *(
+                set_cookie(name, value, attributes if slot == MAIN else at_prefix)
+                for slot, cookies in jars.items()
+                for name, value in cookies.items()
+            ),
             set_cookie(self.companion, companion, companion_attributes),
+            *self.api_fields(api_cookies, session),
             *self._gone(brought, kept),
         ]
 
@@ -226,7 +274,20 @@ class Wallet:
         """The Set-Cookie values that delete the auth cookie, and all that the browser holds."""
         always = [self.name, self.refresh_jar.name] if self.renews else [self.name]
         names = dict.fromkeys([*always, *brought.names])
-        return self._gone(brought._replace(names=tuple(names)), {})
+        return [
+            *self._gone(brought._replace(names=tuple(names)), {}),
+            *self.api_fields((one._replace(value=None) for one in brought.api_cookies), NO_SESSION),
+        ]
+
+    def api_fields(self, cookies: Iterable[ApiCookie], session: Session) -> list[str]:
+        """The Set-Cookie values with the API's own cookies, as part of a login."""
+        found = self.api_cookies.fields(cookies, session.id, self._attributes(session))
+        return [field for fields in found.values() for field in fields]
+
+    def companion_field(self, session: Session, marked: Iterable[tuple[str, str]]) -> str:
+        """The Set-Cookie value of the companion alone, to cookies that stay as they are."""
+        value = self.notary.companion(session, dict(marked))
+        return set_cookie(self.companion, value, self._attributes(session))
 
     def expire_planted(self, brought: Brought) -> list[str]:
         """Delete what stands below our cookies' own Path, where this proxy sets none."""
@@ -241,6 +302,8 @@ class Wallet:
         """Delete what was brought and is not kept; where it is doubtful, wherever it may stand."""
         expired = []
         for name in brought.names:
+            if self.api_cookies.owns(name):
+                continue  # they have Paths of their own
             attributes = self._attributes_of(name)
             paths = [] if name in kept else [attributes.path]
             if name in brought.doubtful:
@@ -259,16 +322,18 @@ class Wallet:
         written = [p for p in paths if p.isascii() and p.isprintable() and ";" not in p]
         return ["/", *(form for p in written for form in (p, p + "/"))]
 
-    def _attributes_of(self, name: str) -> CookieAttributes:
-        return (
-            self._refresh_attributes
-            if self.refresh_jar.owns(name)
-            else self.cookie.attributes(tls=self.tls)
-        )
+    def _attributes(self, session: Session) -> CookieAttributes:
+        lasting = session.use != Use.LISTED
+        return self.cookie.attributes(tls=self.tls, lasting=lasting)
 
-    @property
-    def _refresh_attributes(self) -> CookieAttributes:
-        return self.cookie.refresh_attributes(self.prefix, tls=self.tls)
+    def _at_prefix(self, attributes: CookieAttributes) -> CookieAttributes:
+        return self.cookie.at_prefix(attributes, self.prefix)
+
+    def _attributes_of(self, name: str) -> CookieAttributes:
+        """Those that a cookie of ours is deleted with."""
+        attributes = self.cookie.attributes(tls=self.tls)
+        at_root = self.jar.owns(name) or name == self.companion
+        return attributes if at_root else self._at_prefix(attributes)
 
 
 class Wallets:

@@ -1,21 +1,38 @@
 """A request to the API: the cookie becomes the header, and the API's cookies stay here."""
 
 import time
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from credentials import carriers
+from credentials.api_cookies import ApiCookie
+from credentials.companion import Notary, Session, Use
 from credentials.forwarded import translate_set_cookies
+from credentials.options import HeaderSettings
+from credentials.places import MARK
+from credentials.stand_ins import stand_in
 from messages import answer_policy, streaming, validators
 from messages.headers import IndexedHeaders
 from messages.redacted import real
 from mitmproxy import http
 from origins import framing, references, rules
 from origins.origin import Origin
-from tokens import jwt, lifetime
+from tokens import jwt, lifetime, login_like
 from tokens.capture import Captured, TokenHeader
 from tokens.lifetime import size_and_expiry
+from tokens.login_like import Sent
+from tokens.search import Needle
 
-from exchanges import notes, renewal
+from exchanges import (
+    carrier,
+    handing_out,
+    notes,
+    own_cookies,
+    page_refresh,
+    renewal,
+    signing_out,
+    translating,
+)
 from exchanges.exchange import Asked, Exchange
 from exchanges.leaks import LeakAlarm
 from exchanges.settings import Settings
@@ -30,6 +47,16 @@ class Api(Exchange):
     kind = "api"
     streams: bool | None = None
     """Whether the request's body goes on as it comes; None where nobody has looked yet."""
+    stood: tuple[str, ...] = ()
+    """The slots of the tokens for which stand-ins stood in the request."""
+    in_body: tuple[str, ...] = ()
+    """Those in its body."""
+    sent: Sent | None = None
+    """What the request says, once an answer has come that may hand out tokens."""
+    hands_out = False
+    """Whether the answer may do so, and is therefore held back."""
+    api_cookies: tuple[ApiCookie, ...] = ()
+    """The API's own cookies, in the answer, that are part of the login."""
 
     @classmethod
     def takes(cls, asked: Asked, settings: Settings) -> bool:
@@ -39,31 +66,37 @@ class Api(Exchange):
 
     def begin(self, asked: Asked) -> None:
         self.read_cookies(asked)
-        self.note_token(self.translate(inject=asked.verdict.trusted))
+        translating.translate_head(self)
+        self.note_token(self.translate(inject=asked.verdict.trusted and self._proxy_sends()))
         if self.settings.paths.refresh and asked.verdict.trusted:
             self.refresh_token = self.held.refresh_token
         self._note_own_credential(asked)
 
     async def request_head(self) -> None:
+        request = self.flow.request
         if self.streams is None:
-            self.streams = streaming.request_streams(self.flow.request)
-        if self.streams:
-            self.flow.request.stream = streaming.Recorder()
+            self.streams = streaming.request_streams(request)
+        if self.streams and not translating.may_have_them_in_body(self):
+            request.stream = streaming.Recorder()
         await self._renew_if_due()
 
     async def request(self) -> None:
+        translating.translate_body(self)
         streaming.finish_request(self.flow.request)
+        await page_refresh.ask_once(self)
 
     # The answer
 
     def answer_head(self) -> None:
         response = self.flow.response
         assert response
+        self.hands_out = handing_out.is_expected(self, response)
         self.translate_answer_head(response)
-        if self._is_renewable(response):
+        if self._is_renewable(response) or carrier.may_be_another(self, response):
             response.stream = False
-        elif streaming.response_streams(response):
+        elif not self.hands_out and streaming.response_streams(response):
             self.leak_alarm.stream(response)
+            self.settle_cookies(response)
             self.add_new_cookies(response)
 
     async def answer(self) -> None:
@@ -71,10 +104,16 @@ class Api(Exchange):
         assert response
         if self._is_renewable(response):
             response = await self._renew_and_retry(response)
+        elif carrier.may_be_another(self, response):
+            response = await carrier.try_another(self, response)
+        if self.hands_out:
+            handing_out.hand_out(self, response)
         self.leak_alarm.check_body(response)
+        self.settle_cookies(response)
         self.finish_answer(response)
 
     def message(self) -> None:
+        translating.translate_message(self)
         self.leak_alarm.check_message()
         super().message()
 
@@ -82,7 +121,7 @@ class Api(Exchange):
         super().remember()
         if self.flow.metadata.get(notes.INJECTED):
             headers = self.flow.request.headers
-            self.token = carriers.injected_token(headers, self.settings.header)
+            self.token = carriers.injected_token(headers, self.header)
 
     # Parts of the request
 
@@ -92,47 +131,88 @@ class Api(Exchange):
         self.is_browser = asked.is_browser
         fields = tuple(self.flow.request.headers.get_all("cookie"))
         self.held = held = self.wallet.read(fields, trusted=trusted, browser=asked.is_browser)
-        self.session = held.session
-        if held.session.issued:
-            metadata[notes.SESSION] = [held.session.id, self.began]
+        self.note_session(held.session)
         metadata[notes.COOKIES], metadata[notes.KEPT_BACK] = held.names, held.kept_back
         if held.doubtful:
             metadata[notes.DOUBTFUL] = held.doubtful
 
     def translate(self, *, inject: bool, own_passes: bool = False) -> bytes | None:
         """Put the API's credentials in the place of the browser's; the token that went in."""
-        headers, settings = self.flow.request.headers, self.settings
+        headers, settings, held = self.flow.request.headers, self.settings, self.held
         assert isinstance(headers, IndexedHeaders)
         for name in [name for name in headers.names if answer_policy.hides_a_path(name)]:
             del headers[name]
         token = carriers.translate(
             headers,
-            self.held,
-            settings.header,
+            held,
+            self.header,
             settings.recorded,
             inject=inject,
-            own_passes=own_passes,
+            # What a page sends itself is its own affair where it holds stand-ins.
+            own_passes=own_passes or (not inject and self.session.use != Use.LISTED),
+            api_cookies=held.api_cookies if own_cookies.go_along(self) else (),
         )
         validators.own_validators(headers, self._entity_tag(token is not None))
         return token
 
+    def _proxy_sends(self) -> bool:
+        """Whether the proxy sends the token, and not the page."""
+        session, headers = self.session, self.flow.request.headers
+        if not session.issued or session.use == Use.LISTED:
+            return not self.stood or MARK not in headers.get(self.settings.header.name, "")
+        if self.stood or session.use == Use.USED or self.proxy.learned.is_user(session.id):
+            return False
+        # A page that has sent no stand-in yet may be one that sends nothing.
+        request = self.flow.request
+        return (
+            self.header.name not in headers
+            and not login_like.read_request(request.method, request.path, http.Headers(), None).why
+        )
+
+    @property
+    def header(self) -> HeaderSettings:
+        """The header in which the proxy sends the token."""
+        settings = self.settings
+        if self.session.use == Use.LISTED or settings.header.given:
+            return settings.header
+        return self.proxy.learned.header(self.wallet.api) or settings.header
+
     def note_token(self, token: bytes | None) -> None:
         """Remember which token the API gets, if any."""
-        self.token = None if token is None else token.decode("utf-8", "replace")
         metadata = self.flow.metadata
         metadata[notes.INJECTED] = token is not None
+        if token is not None:
+            self.token = token.decode("utf-8", "replace")
+        elif not self.stood:
+            self.token = None
         if self.token is not None:
             metadata[notes.SENT] = size_and_expiry(self.token)
+        if token is not None and self.header is not self.settings.header:
+            metadata[notes.HEADER] = self.header.name
+
+    @property
+    def is_authenticated(self) -> bool:
+        """Whether the API got a token or a cookie of its own with the request."""
+        if self.token is not None or self.stood:
+            return True
+        return bool(self.held.api_cookies) and own_cookies.go_along(self)
+
+    @property
+    def browser_asks(self) -> bool:
+        if self.is_browser is None:
+            return rules.is_browser(self.flow.request.headers)
+        return self.is_browser
 
     def put_token(self, token: bytes) -> None:
         """Give the request this token in place of the one that it has, if any."""
-        settings = self.settings
-        self.flow.request.headers[settings.header.name] = settings.header_value(token)
+        header = self.header
+        value = self.settings.recorded(header.format.value(token), token)
+        self.flow.request.headers[header.name] = value
         self.note_token(token)
 
     def _entity_tag(self, with_token: bool) -> str:
         """What keeps this login's entity tags from others'; a page's own credential is one, too."""
-        if with_token:
+        if with_token or self.is_authenticated:
             return self.wallet.notary.tag(self.session.id)
         sent = IndexedHeaders.of(self.flow.request.headers).raw(self.settings.header.name)
         own = b", ".join(map(real, sent)).decode("utf-8", "surrogateescape")
@@ -193,7 +273,12 @@ class Api(Exchange):
 
     @property
     def leak_alarm(self) -> LeakAlarm:
-        return LeakAlarm(self.flow, self.settings.token.leak, self.proxy.once, self.token)
+        mode, session = self.settings.token.leak, self.session
+        if mode == "stand-in" and session.issued and self.browser_asks:
+            needles = _replacing(self.wallet.notary, session, tuple(self.tokens.items()))
+        else:
+            needles = (Needle.of(self.token),) if self.token else ()
+        return LeakAlarm(self.flow, mode, self.proxy.once, needles)
 
     def translate_answer_head(self, response: http.Response) -> None:
         """Make the API's headers the proxy's own, in place."""
@@ -208,15 +293,13 @@ class Api(Exchange):
             paths = settings.paths
             references.rewrite_references(headers, upstream, paths.prefix, paths.base_path)
         answer_policy.apply(headers)
-        is_browser = self.is_browser
-        if is_browser is None:
-            is_browser = rules.is_browser(request.headers)
+        is_browser = self.browser_asks
         if is_browser and request.headers.get("sec-fetch-mode") != "navigate":
             answer_policy.without_dialogs(headers)
         if request.method in ("GET", "HEAD"):  # the answers to others are not kept by a cache
-            tag = self._entity_tag(self.token is not None)
+            tag = self._entity_tag(self.is_authenticated)
             validators.keep_apart(headers, tag, request.headers, is_browser=is_browser)
-            if self.token is not None and request.headers.get("sec-fetch-dest") in _SHOWN:
+            if self.is_authenticated and request.headers.get("sec-fetch-dest") in _SHOWN:
                 # Else the back button would show it after a logout: a page that was left for the
                 # logout enters the back/forward cache after all that its answer can say.
                 headers["Cache-Control"] = "no-store"
@@ -258,12 +341,13 @@ class Api(Exchange):
         if "set-cookie" not in headers:
             return
         metadata, request = self.flow.metadata, self.flow.request
+        self.api_cookies = own_cookies.kept(self, headers.get_all("set-cookie"))
         trusted = bool(metadata.get(notes.TRUSTED))
         passes = trusted or rules.is_top_level_navigation(request.headers)
         translate_set_cookies(
             headers,
             self.settings.cookie.forwarded if passes else None,
-            [self.token] if self.token else [],
+            list(self.tokens.values()),
             tls=self.flow.client_conn.tls,
             to_browser=self.settings.paths.to_browser,
             # A link from elsewhere goes without the user's cookies, and must not cost them.
@@ -272,13 +356,40 @@ class Api(Exchange):
             own=self.wallet.owns if self.flow.is_replay == "response" else None,
         )
 
+    def settle_cookies(self, response: http.Response) -> None:
+        """Decide what becomes of the login's cookies, once the answer is known."""
+        if signing_out.is_one(self, response):
+            signing_out.end(self, response)
+        elif not self.new_cookies:
+            self.new_cookies = own_cookies.fields(self) or self._companion_of_user()
+        self.api_cookies = ()
+
+    def _companion_of_user(self) -> list[str]:
+        """The companion that says from now on that the page sends stand-ins itself."""
+        session = self.session
+        if session.use != Use.GIVEN or not self.proxy.learned.is_user(session.id):
+            return []
+        if not self.held.session.issued:
+            return []
+        self.renewed = self.began  # so that nothing newer is undone by it
+        used = session._replace(use=Use.USED)
+        return [self.wallet.companion_field(used, self.held.marked)]
+
     def secrets(self) -> list[str]:
         settings = self.settings
         sent = IndexedHeaders.of(self.flow.request.headers).raw(settings.header.name)
         own = [
             settings.header.format.token(real(value)).decode("utf-8", "replace") for value in sent
         ]
-        return [*own, self.token] if self.token else own
+        return list(dict.fromkeys([*own, *self.tokens.values(), *filter(None, [self.token])]))
+
+
+@lru_cache(maxsize=256)
+def _replacing(
+    notary: Notary, session: Session, tokens: tuple[tuple[str, str], ...]
+) -> tuple[Needle, ...]:
+    """What finds the tokens of a login, and puts their stand-ins in their place."""
+    return tuple(Needle.of(token, stand_in(notary, session, slot, token)) for slot, token in tokens)
 
 
 def _issuer(token: bytes) -> str:

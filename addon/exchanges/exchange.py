@@ -1,12 +1,16 @@
 """What every kind of exchange shares."""
 
 import dataclasses
+import time
 import weakref
+from collections.abc import Mapping
 from functools import cached_property
 from typing import ClassVar, NamedTuple
 
+from credentials.companion import NO_SESSION, Session
 from credentials.cookies import belongs
-from credentials.wallet import NO_SESSION, Brought, Session, Wallet
+from credentials.stand_ins import MAIN
+from credentials.wallet import NOTHING, Brought, Held, Wallet
 from messages import answers, streaming
 from messages.answers import Refused
 from messages.text import printable
@@ -15,6 +19,7 @@ from origins import cors
 from origins.origin import Origin
 from origins.rules import Verdict
 from tokens.capture import Captured
+from tokens.lifetime import size_and_expiry
 from upstream import gaps
 
 from exchanges import leaks, notes
@@ -64,6 +69,8 @@ class Exchange:
         proxy.exchanges[flow] = self
         self.began = proxy.logins.moment()
         # What follows is secret, and therefore in memory only.
+        self.held: Held = NOTHING
+        """What the browser holds; nothing where that was forgotten."""
         self.is_browser: bool | None = None
         """Whether a browser asks; None where that was forgotten."""
         self.session: Session = NO_SESSION
@@ -137,11 +144,18 @@ class Exchange:
         assert flow
         return flow
 
+    def note_session(self, session: Session) -> None:
+        """The login that the request belongs to."""
+        self.session = session
+        if session.issued:
+            noted = [session.id, self.began, session.use, session.names]
+            self.flow.metadata[notes.SESSION] = noted
+
     def remember(self) -> None:
         """Take from the flow what it says of a state that was lost."""
         if noted := self.flow.metadata.get(notes.SESSION):
-            login, self.began = noted
-            self.session = Session(login, issued=True)
+            login, self.began, use, names = noted
+            self.session = Session(login, issued=True, use=use, names=names)
 
     def turned_into(self, kind: "type[Exchange]") -> "Exchange":
         """The exchange that goes on in the place of this one."""
@@ -170,17 +184,39 @@ class Exchange:
             tuple(metadata.get(notes.COOKIES, ())),
             tuple(metadata.get(notes.DOUBTFUL, ())),
             browser_path(self.flow),
+            self.held.api_cookies,
         )
+
+    @property
+    def tokens(self) -> Mapping[str, str]:
+        """The tokens of the request's login, by slot."""
+        if self.held.session.issued:
+            return self.held.tokens
+        return {MAIN: self.token} if self.token else {}
 
     @property
     def is_over(self) -> bool:
         """Whether its login has ended, so that it must not set cookies any more."""
         return self.proxy.logins.is_over(self.session, self.began)
 
+    @property
+    def was_superseded(self) -> bool:
+        """Whether a logout or a login that was asked for later has come first, for a login."""
+        return self.proxy.logins.was_superseded(self.session, self.began)
+
+    def note_login(self, token: str) -> None:
+        """Its answer has logged somebody in; the earlier login is over."""
+        self.end_session()
+        self.session = NO_SESSION
+        self.flow.metadata[notes.CAPTURED] = size_and_expiry(token)
+        method, path = self.flow.request.method, printable_path(self.flow.request)
+        self.proxy.last_login = f"{time.strftime('%H:%M:%S')} {method} {path}"
+
     def end_session(self) -> None:
         """Its login ends with this request: nothing late revives it, nothing is remembered."""
         self.proxy.logins.end(self.session, self.began)
         self.proxy.renewals.forget(self.session.id)
+        self.proxy.page_refreshes.forget(self.session.id)
 
     def bare(self, captured: Captured) -> Captured:
         """Without the scheme before its token (`Bearer …`) that the header's format puts there."""
@@ -190,8 +226,8 @@ class Exchange:
 
     def issued(self, captured: Captured, *, renews: bool) -> list[str]:
         """The Set-Cookie values that give the browser a captured token."""
-        login = self.session.id if renews and self.session.issued else None
-        return self.wallet.issue(captured, self.brought, login)
+        renewed = self.session if renews and self.session.issued else None
+        return self.wallet.issue(captured, self.brought, renewed)
 
     def expired(self) -> list[str]:
         """The Set-Cookie values that delete what the browser has of our cookies."""

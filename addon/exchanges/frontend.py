@@ -28,9 +28,8 @@ class FrontEnd(Exchange):
         if acts and not asked.verdict.trusted:
             # The front end's own server code would act with them for a foreign page.
             carriers.keep_cookies_back(request.headers, lambda cookie: belongs(cookie, name))
-        else:  # with `__Host-` names, whose Path is `/`, the browser sends it here as well
-            refresh = self.wallet.refresh_jar
-            carriers.keep_cookies_back(request.headers, refresh.owns)
+        else:  # with `__Host-` names, whose Path is `/`, the browser sends all of them here
+            carriers.keep_cookies_back(request.headers, self.wallet.is_for_the_api_only)
         if self.settings.redact:
             carriers.record_without(request.headers, name, self.settings.recorded)
 

@@ -1,7 +1,7 @@
-"""The alarm for an API's answer that repeats a token, where page scripts could read it."""
+"""An API's answer repeats a token where page scripts could read it: they get its stand-in."""
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from messages.answers import Refused
 from messages.redacted import Redacted
@@ -10,7 +10,7 @@ from messages.text import printable
 from mitmproxy import http
 from origins.paths import normalise
 from tokens import capture
-from tokens.search import Needle, Search
+from tokens.search import Needle, Search, replaced
 from tokens.suspicion import is_plain
 
 from exchanges import notes
@@ -21,35 +21,39 @@ _LONGEST_ENCODED = 256 * 1024
 
 
 class LeakAlarm:
-    """Looks into the answer to one request; `mode` is the option's value.
+    """Looks into the answer to one request for tokens that the browser holds.
 
-    Marks the flow, and warns once for each place. Its methods raise Refused (`token_leak`) where an
-    answer that holds a token is to be blocked. In what has begun to stream, and in WebSocket
-    messages, which cannot be refused any more, the token is blanked then.
+    `mode` is the option's value. With `stand-in`, needles that have something to put in the token's
+    place do so. Others mark the flow, and warn once for each place; they raise Refused
+    (`token_leak`) where an answer that holds a token is to be blocked. In what has begun to stream,
+    and in WebSocket messages, which cannot be refused any more, the token is blanked then.
     """
 
-    def __init__(self, flow: http.HTTPFlow, mode: str, once: Once, token: str | None) -> None:
+    def __init__(
+        self, flow: http.HTTPFlow, mode: str, once: Once, needles: tuple[Needle, ...]
+    ) -> None:
         self.flow = flow
         self.mode = mode
         self.once = once
-        self.needle = Needle.of(token) if token and mode != "off" else None
+        self.needles = needles if mode != "off" else ()
+        self.replaces = any(needle.instead for needle in self.needles)
 
     def check_headers(self, response: http.Response) -> None:
-        """Look for the token in the headers as the page gets them."""
-        if not self.needle:
-            return
-        if not self.needle.found_in(b"\n".join([value for _, value in response.headers.fields])):
+        """Look for tokens in the headers as the page gets them."""
+        if not self._holds(b"\n".join([value for _, value in response.headers.fields])):
             return
         for name, value in response.headers.fields:
             # A cookie that passes and holds it is HttpOnly (see `credentials.forwarded`).
-            if name.lower() != b"set-cookie" and self.needle.found_in(value):
+            if name.lower() != b"set-cookie" and self._holds(value):
                 text = name.decode("ascii", "replace")
                 self._notice(f"header {text}" if is_plain(text) else "headers")
-                return
+                break
+        if self.replaces:
+            replace_in_headers(response, self.needles)
 
     def stream(self, response: http.Response) -> None:
-        """Let the body stream, and look for the token as it passes."""
-        if not self.needle:
+        """Let the body stream, and look for tokens as it passes."""
+        if not self.needles:
             response.stream = Recorder()
         elif response.headers.get("content-encoding", "identity").lower() not in ("", "identity"):
             path = printable(normalise(self.flow.request.path))
@@ -57,7 +61,11 @@ class LeakAlarm:
             self.once.warn(("unsearched", path), said, path)
             response.stream = Recorder()
         else:
-            search = Search([self.needle], watch=self.mode != "block")
+            search = Search(
+                self.needles,
+                watch=self.mode != "block" and not self.replaces,
+                keep_length="content-length" in response.headers,
+            )
 
             def pass_on(chunk: bytes) -> bytes:
                 passed = search.feed(chunk) if chunk else search.end()
@@ -65,22 +73,42 @@ class LeakAlarm:
                     self._warn("body, which streams")
                 return passed
 
+            if self.replaces:
+                without_digests(response.headers)
             response.stream = Recorder(pass_on)
 
     def check_body(self, response: http.Response) -> None:
-        """Look for the token in a body that was held back, unless that cannot be decoded."""
-        if self.needle and not response.stream and self.needle.found_in(decoded(response)):
-            self._notice("body")
+        """Look for tokens in a body that was held back, unless that cannot be decoded."""
+        if not self.needles or response.stream or not self._holds(body := decoded(response)):
+            return
+        self._notice("body")
+        if self.replaces:
+            response.content = replaced(body, self.needles)
+            without_digests(response.headers)
 
     def check_message(self) -> None:
-        """Look for it in the last WebSocket message."""
+        """Look for them in the last WebSocket message."""
         assert self.flow.websocket
         message = self.flow.websocket.messages[-1]
-        if not self.needle or message.from_client or not self.needle.found_in(message.content):
+        if message.from_client or not self._holds(message.content):
             return
         self._warn("WebSocket message")
-        if self.mode == "block":
-            message.content = self.needle.blanked(message.content)
+        if self.replaces:
+            message.content = replaced(message.content, self.needles)
+        elif self.mode == "block":
+            for needle in self.needles:
+                message.content = needle.blanked(message.content)
+
+    def notice_handed_out(self, what: str, option: str) -> None:
+        """A login that no option names hands out this."""
+        path = printable(self.flow.request.path.partition("?")[0])
+        self._notice(f"{what}: add it with --set cookie_auth_login={path}{option}")
+
+    def _holds(self, data: bytes) -> bool:
+        for needle in self.needles:  # noqa: SIM110 - each answer is asked about here
+            if needle.found_in(data):
+                return True
+        return False
 
     def check_failed_login(self, response: http.Response) -> None:
         """Look for what seems to be a token in the answer to a login that passes as it is."""
@@ -100,13 +128,55 @@ class LeakAlarm:
             )
 
     def _warn(self, place: str) -> None:
-        self.flow.metadata[notes.LEAK] = place
         path = printable(normalise(self.flow.request.path))
+        values = (self.flow.request.method, path, place)
+        if self.replaces:
+            told = self.flow.metadata.setdefault(notes.STAND_INS, [])
+            told += [f"what the {place} repeats"] if f"what the {place} repeats" not in told else []
+            said = "%s %s: the API's answer repeats a token in its %s; the page gets a stand-in"
+            self.once.info(("repeated", path, place), said, *values)
+            return
+        self.flow.metadata[notes.LEAK] = place
         self.once.warn(
             ("leak", path, place),
             "%s %s: the API's answer holds a token in its %s, where page scripts may read it",
-            *(self.flow.request.method, path, place),
+            *values,
         )
+
+
+def put_stand_ins(response: http.Response, body: bytes, given: Mapping[str, str]) -> None:
+    """Put stand-ins in the place of these tokens, wherever they stand in an answer, in place.
+
+    `body` is the answer's, decoded.
+    """
+    needles = [Needle.of(token, text) for token, text in given.items()]
+    replace_in_headers(response, needles)
+    new = replaced(body, needles)
+    if new is not body:
+        response.content = new
+        without_digests(response.headers)
+    response.trailers = None
+
+
+def replace_in_headers(response: http.Response, needles: Iterable[Needle]) -> None:
+    """In all but Set-Cookie, in place."""
+    needles = list(needles)
+    response.headers.fields = tuple(
+        (name, value if name.lower() == b"set-cookie" else replaced(value, needles))
+        for name, value in response.headers.fields
+    )
+
+
+_DIGESTS = (
+    *("etag", "content-md5", "digest", "content-digest", "repr-digest", "signature"),
+    *("signature-input", "accept-ranges"),
+)
+
+
+def without_digests(headers: http.Headers) -> None:
+    """Drop what speaks of a body that was changed (RFC 9110, 8.8.3; RFC 9530; RFC 9421)."""
+    for name in _DIGESTS:
+        headers.pop(name, None)
 
 
 def record_without(response: http.Response, secrets: Iterable[str]) -> None:

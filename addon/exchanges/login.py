@@ -3,22 +3,19 @@
 import contextlib
 import dataclasses
 import json
-import time
 
 from credentials import carriers
 from credentials.forwarded import hide_secrets
-from credentials.wallet import NO_SESSION
 from messages.answers import Refused
 from messages.headers import IndexedHeaders
 from mitmproxy import http
 from origins.rules import SAFE_METHODS
 from tokens import capture, graphql
-from tokens.lifetime import size_and_expiry
 from upstream.gaps import TOO_LONG
 
-from exchanges import notes
+from exchanges import handing_out, notes, translating
 from exchanges.api import Api
-from exchanges.exchange import Asked, printable_path
+from exchanges.exchange import Asked
 from exchanges.settings import Settings
 
 
@@ -41,13 +38,14 @@ class Login(Api):
         if not asked.verdict.trusted and asked.method in SAFE_METHODS - {"HEAD", "OPTIONS"}:
             raise Refused.cross_origin()
         self.read_cookies(asked)
+        translating.translate_head(self)
         headers = self.flow.request.headers
         # Several real servers refuse a login that comes with an old token, so none is sent. The
         # page's own credentials pass, e.g. `Authorization: Basic`.
         self.own_header = self.flow.request.headers.get(self.settings.header.name)
         # GraphQL operations other than the login need the token; `request` knows the body.
         may_be_graphql = "json" in headers.get("content-type", "").lower()
-        inject = asked.verdict.trusted and may_be_graphql
+        inject = asked.verdict.trusted and may_be_graphql and self._proxy_sends()
         # A bad cookie must not keep its user from logging in; the headers are clean all the same.
         with contextlib.suppress(Refused):
             self.note_token(self.translate(inject=inject, own_passes=True))
@@ -80,6 +78,8 @@ class Login(Api):
     def answer_head(self) -> None:
         response = self.flow.response
         assert response
+        # Where nobody has said where the token stands, it may turn out to be an unlisted login.
+        self.hands_out = handing_out.is_expected(self, response) and self.settings.lenient
         self.translate_answer_head(response)
         response.stream = False
 
@@ -90,20 +90,29 @@ class Login(Api):
         response = self.flow.response
         assert response
         response.trailers = None
-        token = self.settings.token
+        token, lenient = self.settings.token, self.settings.lenient
         captured = capture.read_answer(
             self.flow.request.method,
             response,
             token.sources,
-            redact=token.redact_login,
+            redact=token.login_body != "replace",
             refresh=token.refresh_pointer,
+            sent=self.sent,
+            exposed=token.exposed,
+            lenient=lenient and token.leak != "off",
         )
-        if captured is None:  # a second factor, a GraphQL error, a wrong password
+        if captured is None:  # a second factor, a GraphQL error, a wrong password, another login
+            if self.hands_out:
+                handing_out.hand_out(self, response)
             self.leak_alarm.check_failed_login(response)
-        elif self.proxy.logins.was_superseded(self.session, self.began):
+            self.leak_alarm.check_body(response)
+            self.settle_cookies(response)
+        elif self.was_superseded:
             # A logout, or a login that was asked for later, has come first and holds.
             body = json.dumps({"loggedIn": False}).encode() if captured.body else b""
             capture.replace_body(response, dataclasses.replace(captured, body=body))
+        elif token.login_body == "stand-in":
+            handing_out.hand_out_captured(self, response, self.bare(captured))
         else:
             self._capture(response, self.bare(captured))
         self.finish_answer(response)
@@ -114,11 +123,7 @@ class Login(Api):
         hide_secrets(response.headers, secrets)
         capture.replace_body(response, captured)
         self.new_cookies = cookies  # only now: on a failure above, none is set
-        self.end_session()
-        self.session = NO_SESSION  # that of the earlier login, which is over
-        self.flow.metadata[notes.CAPTURED] = size_and_expiry(captured.token)
-        method, path = self.flow.request.method, printable_path(self.flow.request)
-        self.proxy.last_login = f"{time.strftime('%H:%M:%S')} {method} {path}"
+        self.note_login(captured.token)
 
     def failed(self, code: str, reason: str) -> http.Response | None:
         if reason == TOO_LONG:

@@ -2,12 +2,14 @@
 
 import contextlib
 
-from messages import answers
+from credentials.companion import Use
+from credentials.places import MARK
+from messages import answers, streaming
 from messages.answers import Refused
 from mitmproxy import http
 from origins import rules
 
-from exchanges import notes
+from exchanges import notes, translating
 from exchanges.api import Api
 from exchanges.exchange import Asked, add_cookies
 from exchanges.settings import Settings
@@ -31,9 +33,19 @@ class Logout(Api):
             raise Refused.cross_origin()
         self.read_cookies(asked)
         self.is_trustworthy = rules.is_trustworthy(asked.own)
+        if self.session.use != Use.LISTED or MARK in self.flow.request.path:
+            self._become_the_page_s_own(asked)
+            return
         self.end_session()
         if self.settings.paths.logout_upstream:
             self._tell_the_api()
+
+    def _become_the_page_s_own(self, asked: Asked) -> None:
+        """Go on as a logout that the page, which holds stand-ins, wants the API to have."""
+        own = self.turned_into(OwnLogout)
+        assert isinstance(own, OwnLogout)
+        with contextlib.suppress(Refused):
+            own.begin_again(asked)
 
     def _tell_the_api(self) -> None:
         """Go on as a sign-out, if there is a token to tell the API of."""
@@ -77,6 +89,52 @@ class Logout(Api):
             response.headers["Clear-Site-Data"] = '"cache"'
         self.answer_cors(response)
         return response
+
+
+class OwnLogout(Logout):
+    """A logout of a page that holds stand-ins: it is the API's, if it says whose it is.
+
+    Whatever the API answers, and also when it does not, the cookies are deleted.
+    """
+
+    kind = "own-logout"
+    answered_here = False
+
+    @classmethod
+    def takes(cls, asked: Asked, settings: Settings) -> bool:
+        return False  # a logout becomes one
+
+    def begin_again(self, asked: Asked) -> None:
+        translating.translate_head(self)
+        self.note_token(self.translate(inject=False))
+
+    async def request(self) -> None:
+        translating.translate_body(self)
+        streaming.finish_request(self.flow.request)
+        self.end_session()
+        if not self.stood and not self.is_authenticated:
+            self.flow.response = self.logged_out(None)  # to the API it would mean nothing
+
+    def answer_head(self) -> None:
+        assert self.flow.response
+        if not self.is_ours:
+            self.translate_answer_head(self.flow.response)
+        self.flow.response.stream = False
+
+    async def answer(self) -> None:
+        response = self.flow.response
+        assert response
+        if self.is_ours:
+            return
+        self.leak_alarm.check_body(response)
+        self.new_cookies, self.api_cookies = [], ()
+        add_cookies(response, self.expired(), self.settings)
+        self.finish_answer(response)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the answer is the proxy's own."""
+        return not self.stood and not self.is_authenticated
 
 
 class SignOut(Logout):

@@ -13,6 +13,7 @@ from tokens.lifetime import Births
 from upstream.loopback import Loopback
 from upstream.own_requests import Renewals
 
+from exchanges.learned import Learned
 from exchanges.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,9 +33,16 @@ class Once:
 
     def warn(self, about: object, message: str, *values: object) -> None:
         """Log a warning unless one was logged about the same."""
+        self._log(logging.WARNING, about, message, *values)
+
+    def info(self, about: object, message: str, *values: object) -> None:
+        """The same of what is no cause for worry."""
+        self._log(logging.INFO, about, message, *values)
+
+    def _log(self, level: int, about: object, message: str, *values: object) -> None:
         if about not in self._told and len(self._told) < _MOST_TOLD:
             self._told.add(about)
-            logger.warning(message, *values)
+            logger.log(level, message, *values)
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,9 @@ class Proxy:
     loopback: Loopback = field(default_factory=Loopback)
     logins: Logins = field(default_factory=Logins)
     renewals: "Renewals[Renewed | Refused | None]" = field(default_factory=Renewals)
+    page_refreshes: "Renewals[http.Response | None]" = field(default_factory=Renewals)
+    """Those that pages ask for with a stand-in."""
+    learned: Learned = field(default_factory=Learned)
     births: Births = field(default_factory=Births)
     once: Once = field(default_factory=Once)
     exchanges: "WeakKeyDictionary[http.HTTPFlow, Exchange]" = field(

@@ -73,7 +73,7 @@ async def renew(exchange: Exchange) -> Captured | Refused | None:
 
 async def retry(exchange: Exchange) -> http.Response | None:
     """The API's answer to the same request, sent once more; None when there is none."""
-    own = _own_flow(exchange)
+    own = own_flow(exchange)
     Retry(own, exchange.proxy).token = exchange.token
     return await own_requests.send(own, exchange.proxy.mitm_options)
 
@@ -139,7 +139,7 @@ class Renewal(OwnRequest):
 
 
 async def _ask(exchange: Exchange, refresh_token: str) -> Renewed | Refused | None:
-    own, proxy = _own_flow(exchange), exchange.proxy
+    own, proxy = own_flow(exchange), exchange.proxy
     Renewal(own, proxy).fill(refresh_token)
     response = await own_requests.send(own, proxy.mitm_options)
     if response is None:
@@ -155,7 +155,7 @@ async def _ask(exchange: Exchange, refresh_token: str) -> Renewed | Refused | No
                 own.request.method,
                 response,
                 token.sources,
-                redact=token.redact_login,
+                redact=token.login_body == "redact",
                 refresh=token.refresh_pointer,
             )
             if captured:
@@ -183,7 +183,7 @@ def _still_serves(renewed: Renewed | Refused | None) -> bool:
     return not isinstance(renewed, Renewed) or renewed.ends is None or renewed.ends > time.time()
 
 
-def _own_flow(exchange: Exchange) -> http.HTTPFlow:
+def own_flow(exchange: Exchange) -> http.HTTPFlow:
     """A request of the proxy's own, made after that of a browser."""
     own: http.HTTPFlow = exchange.flow.copy()
     own.metadata = {}

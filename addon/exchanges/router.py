@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from credentials.companion import Use
 from messages import streaming
 from messages.answers import Refused
 from messages.headers import IndexedHeaders
@@ -23,7 +24,8 @@ from exchanges.api import Api
 from exchanges.exchange import Asked, Exchange
 from exchanges.frontend import FrontEnd
 from exchanges.login import Login
-from exchanges.logout import Logout, SignOut
+from exchanges.logout import Logout, OwnLogout, SignOut
+from exchanges.page_refresh import PageRefresh
 from exchanges.preflight import Preflight
 from exchanges.proxy import Proxy
 from exchanges.received import Head
@@ -35,7 +37,10 @@ from exchanges.speculation import Speculation
 
 API_KINDS: tuple[type[Exchange], ...] = (Speculation, Preflight, Logout, Refresh, Login, Api)
 """The kinds of request to the API: the first that takes it has it."""
-OTHERS: tuple[type[Exchange], ...] = (FrontEnd, SignOut, Renewal, Retry, Refusal)
+OTHERS: tuple[type[Exchange], ...] = (
+    *(FrontEnd, SignOut, OwnLogout),
+    *(Renewal, Retry, PageRefresh, Refusal),
+)
 KINDS: Mapping[str, type[Exchange]] = {kind.kind: kind for kind in (*API_KINDS, *OTHERS)}
 """All kinds, by the name that is noted on their flows."""
 
@@ -46,7 +51,10 @@ _NO_TARGET = re.compile(rb"[\x00-\x20\x7f]")
 _MOST_REMEMBERED = 256
 _LONGEST_REMEMBERED = 8 * 1024
 """Bytes of a head that is remembered: more than pages send, less than foreign ones could."""
-_STATE = ("is_browser", "session", "token", "refresh_token", "streams", "wallet")
+_STATE = (
+    *("is_browser", "session", "held", "token", "refresh_token", "streams", "wallet"),
+    *("stood",),
+)
 
 
 class _Decision(NamedTuple):
@@ -82,7 +90,9 @@ class Router:
         finally:
             header = proxy.settings.header.name
             flow.metadata.setdefault(notes.RECEIVED, received.differences(head, request, header))
-        if type(exchange) is Api and head.size <= _LONGEST_REMEMBERED:
+        # Whether the proxy sends the token for a page that holds stand-ins can change any time.
+        settled = exchange.session.use != Use.GIVEN
+        if type(exchange) is Api and settled and head.size <= _LONGEST_REMEMBERED:
             if len(self._made) == _MOST_REMEMBERED:
                 self._made.clear()
             ours = {
@@ -91,7 +101,7 @@ class Router:
                 if name.startswith(notes.PREFIX)
             }
             exchange.streams = streaming.request_streams(request)
-            state = {name: vars(exchange)[name] for name in _STATE}
+            state = {name: getattr(exchange, name) for name in _STATE}
             self._made[key] = _Decision(Head.of(request), ours, state)
         return exchange
 
@@ -103,8 +113,7 @@ class Router:
         flow.metadata.update(made.metadata)
         exchange = Api(flow, proxy)
         vars(exchange).update(made.state)
-        if exchange.session.issued:
-            flow.metadata[notes.SESSION] = [exchange.session.id, exchange.began]
+        exchange.note_session(exchange.session)
         return exchange
 
 

@@ -1,6 +1,6 @@
 """All options, and their values as one frozen, validated `Settings`."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from credentials import options as credential_options
@@ -31,13 +31,22 @@ class Settings:
     paths: PathSettings
     origins: OriginSettings
     redact: bool
+    lenient: bool
+    """Whether nobody has said where a login is, nor where its token stands: a login that is not as
+    expected counts as unlisted then."""
 
     @classmethod
     def parse(
-        cls, values: Mapping[str, object], environ: Mapping[str, str] | None = None
+        cls,
+        values: Mapping[str, object],
+        environ: Mapping[str, str] | None = None,
+        given: Collection[str] = (),
     ) -> "Settings":
-        """Settings from the options' values, by option name. Raises InvalidOption."""
-        read = Reader(values)
+        """Settings from the options' values, by option name; `given` are those that were set.
+
+        Raises InvalidOption.
+        """
+        read = Reader(values, given)
         paths = PathSettings.read(read)
         return cls(
             cookie=CookieSettings.read(read, environ or {}),
@@ -46,6 +55,7 @@ class Settings:
             paths=paths,
             origins=OriginSettings.read(read),
             redact=read.flag("cookie_auth_redact"),
+            lenient={"cookie_auth_login", "cookie_auth_token"}.isdisjoint(given),
         )
 
     def header_value(self, token: bytes) -> bytes:

@@ -19,7 +19,7 @@ from inspection import phrases
 def rules(flow: http.HTTPFlow, settings: Settings) -> Iterator[str]:
     """Each rule that was applied to the flow's request, by the options as they are now."""
     metadata = flow.metadata
-    request = received.restored(flow, settings.header.name)
+    request = received.restored(flow, metadata.get(notes.HEADER, settings.header.name))
     if notes.KIND not in metadata or not request:
         yield "cookie-auth has not decided about this flow."
         return
@@ -47,7 +47,9 @@ def rules(flow: http.HTTPFlow, settings: Settings) -> Iterator[str]:
         yield f"{phrases.cookies(tuple(kept_back), 'kept back')} (cookie_auth_forward_cookies)"
     if metadata.get(notes.INJECTED):
         size = phrases.token_size(metadata[notes.SENT])
-        yield f"token: sent in the header {settings.header.name} ({size})"
+        yield f"token: sent in the header {metadata.get(notes.HEADER, settings.header.name)} ({size})"
+    elif places := metadata.get(notes.TRANSLATED):
+        yield f"token: in the place of a stand-in ({', '.join(map(phrases.printable, places))})"
     elif settings.header.name in flow.request.headers:
         yield f"token: the header {settings.header.name} is the browser's own"
     elif notes.INJECTED in metadata:
@@ -55,6 +57,12 @@ def rules(flow: http.HTTPFlow, settings: Settings) -> Iterator[str]:
     if notes.RENEWED in metadata:
         fresh = phrases.token_size(metadata[notes.RENEWED])
         yield f"renewed: the token had ended; the fresh one has {fresh}"
+    if given := metadata.get(notes.STAND_INS):
+        yield f"stand-ins: given for {', '.join(map(phrases.printable, given))}"
+    if left := metadata.get(notes.LEFT_ALONE):
+        yield f"left alone: {', '.join(map(phrases.printable, left))} (cookie_auth_login hides it)"
+    if notes.LOGGED_OUT in metadata:
+        yield "logout: the page has logged out at the API, so the cookies were deleted"
     if notes.LEAK in metadata:
         yield f"leak: {metadata[notes.LEAK]}"
     if metadata[notes.KIND] == "refused":
@@ -92,7 +100,8 @@ def curl(flow: http.HTTPFlow, settings: Settings) -> str:
     flow.request = flow.request.copy()
     headers, place = flow.request.headers, "cookie-auth-token-place"
     if flow.metadata.get(notes.INJECTED):
-        headers[settings.header.name] = settings.header.format.value(place.encode())
+        header = flow.metadata.get(notes.HEADER, settings.header.name)
+        headers[header] = settings.header.format.value(place.encode())
     if fields := headers.get_all("cookie"):  # a front end gets the auth cookie as it is
         pairs = [
             (name, place if settings.cookie.forwarded.is_own(name) else value)

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from credentials import carriers
+from credentials.options import HeaderSettings
 from exchanges import notes
 from exchanges.proxy import Proxy
 from exchanges.settings import Settings
@@ -15,6 +16,13 @@ from origins.origin import Origin
 from inspection import explain, report, start, view
 
 logger = logging.getLogger(__name__)
+
+
+_LATE = frozenset(
+    (notes.RENEWED, notes.LEAK, notes.STAND_INS, notes.LEFT_ALONE, notes.LOGGED_OUT)
+    + (notes.CAPTURED, notes.HEADER, notes.TRANSLATED)
+)
+"""What only the body or the answer tells of an exchange with the API."""
 
 
 class Inspector:
@@ -83,7 +91,7 @@ class Inspector:
         """Only now it is known what became of a login, and whether something leaked."""
         metadata = flow.metadata
         settled = metadata.get(notes.KIND) in (None, "frontend", "api")
-        if not settled or notes.RENEWED in metadata or notes.LEAK in metadata:
+        if not settled or not _LATE.isdisjoint(metadata):
             self._write(flow)
 
     def error(self, flow: http.HTTPFlow) -> None:
@@ -100,6 +108,7 @@ class Inspector:
     def view_text(self, flow: http.HTTPFlow) -> str:
         """The text of the content view."""
         header = self.proxy.settings.header.name if self.proxy.configuration else ""
+        header = flow.metadata.get(notes.HEADER, header)
         return "\n".join(view.lines(flow, header, self._token(flow)))
 
     def _token(self, flow: http.HTTPFlow) -> str | None:
@@ -108,7 +117,8 @@ class Inspector:
             return None
         settings = self.proxy.settings
         if flow.metadata.get(notes.INJECTED):
-            return carriers.injected_token(flow.request.headers, settings.header)
+            header = self._header(flow)
+            return carriers.injected_token(flow.request.headers, header) if header else None
         if notes.CAPTURED in flow.metadata and flow.response:
             fields = flow.response.headers.get_all("set-cookie")
             pairs = [field.partition(";")[0].partition("=")[::2] for field in fields]
@@ -116,6 +126,13 @@ class Inspector:
             token = wallet.jar.read(pairs)
             return token.decode("utf-8", "replace") if token else None
         return None
+
+    def _header(self, flow: http.HTTPFlow) -> HeaderSettings | None:
+        """The header that the token went into, as far as that is known."""
+        settings = self.proxy.settings
+        if notes.HEADER not in flow.metadata:
+            return settings.header
+        return self.proxy.learned.header(self.proxy.configured.wallets.of(flow.client_conn).api)
 
     @command.command("cookie_auth.status")  # type: ignore[untyped-decorator, unused-ignore]
     def status(self) -> Sequence[str]:

@@ -1,5 +1,6 @@
 """One mark and one line for each flow, from what was decided about it."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,14 +29,15 @@ def mark(metadata: Mapping[str, Any]) -> str:
         return MARKS["leak"]
     if role == "refused":
         return MARKS["refused"]
-    if role in ("logout", "sign-out"):
+    if role in ("logout", "sign-out", "own-logout") or notes.LOGGED_OUT in metadata:
         return MARKS["logged out"]
-    if role in ("refresh", "renewal", "retry") or notes.RENEWED in metadata:
+    if role in ("refresh", "renewal", "retry", "page-refresh") or notes.RENEWED in metadata:
         return MARKS["refreshed"]
     if notes.CAPTURED in metadata:
         return MARKS["captured"]
     if role in ("api", "login"):
-        return MARKS["translated" if metadata.get(notes.INJECTED) else "anonymous"]
+        has_token = metadata.get(notes.INJECTED) or metadata.get(notes.TRANSLATED)
+        return MARKS["translated" if has_token else "anonymous"]
     return ""
 
 
@@ -45,6 +47,12 @@ def comment(flow: http.HTTPFlow, settings: Settings) -> str:
     told = [_outcome(flow, settings)]
     if notes.RENEWED in metadata:
         told.append(f"fresh token ({token_size(metadata[notes.RENEWED])})")
+    if given := metadata.get(notes.STAND_INS):
+        told.append(f"stand-ins given for {', '.join(map(printable, given))}")
+    if left := metadata.get(notes.LEFT_ALONE):
+        told.append(f"left alone: {', '.join(map(printable, left))}")
+    if notes.LOGGED_OUT in metadata:
+        told.append("the page has logged out")
     if kept_back := metadata.get(notes.KEPT_BACK):
         told.append(cookies(tuple(kept_back), "kept back"))
     if notes.LEAK in metadata:
@@ -59,6 +67,8 @@ _BY_ROLE = {
     "frontend": "for the front end, as it came",
     "renewal": "cookie-auth asks for a fresh token",
     "retry": "cookie-auth asks again with the fresh token",
+    "own-logout": "logout, as the page asked the API for it",
+    "page-refresh": "cookie-auth asks for the page's fresh tokens, once for all",
 }
 
 
@@ -75,10 +85,13 @@ def _outcome(flow: http.HTTPFlow, settings: Settings) -> str:
         size = token_size(metadata[notes.CAPTURED])
         return f"login: token ({size}) → cookie {settings.cookie.name}"
     if metadata.get(notes.INJECTED):
-        beside = ("-refresh", "-login")
-        names = [name for name in metadata[notes.COOKIES] if not name.endswith(beside)]
+        main = re.compile(re.escape(settings.cookie.name) + r"(-\d+)?(\.\d+)?")
+        names = [name for name in metadata[notes.COOKIES] if main.fullmatch(name)]
         size = token_size(metadata[notes.SENT])
-        return f"cookie {', '.join(names)} → header {settings.header.name} ({size})"
+        header = metadata.get(notes.HEADER, settings.header.name)
+        return f"cookie {', '.join(names)} → header {header} ({size})"
+    if places := metadata.get(notes.TRANSLATED):
+        return f"translated ({', '.join(map(printable, places))})"
     if role == "login":
         status = flow.response.status_code if flow.response else None
         answer = f": the API answers {status}, and no token" if status else ""

@@ -41,6 +41,9 @@ def essentials(settings: Settings, logins: Sequence[str], logout: str) -> list[s
     ]
 
 
+_LOGIN_BODIES = {"replace": "replaced", "redact": "redacted", "stand-in": "with stand-ins"}
+
+
 def described(settings: Settings, logins: Sequence[str], logout: str) -> list[str]:
     """The settings in words."""
     secure = {"auto": "Secure on TLS", "always": "Secure", "never": "not Secure"}[
@@ -51,7 +54,7 @@ def described(settings: Settings, logins: Sequence[str], logout: str) -> list[st
         age = f"for {settings.cookie.max_age} s"
     return [
         f"front end: {settings.paths.frontend or 'none'}",
-        f"answers to login: {'redacted' if settings.token.redact_login else 'replaced'}",
+        f"answers to login: {_LOGIN_BODIES[settings.token.login_body]}",
         f"token in them: {', '.join(source.text for source in settings.token.sources)}",
         f"renewal: {settings.paths.refresh_normalised or 'none'}",
         f"cookie: {age}, SameSite={settings.cookie.same_site.capitalize()}, {secure},"

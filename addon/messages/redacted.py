@@ -9,7 +9,7 @@ Message = TypeVar("Message", http.Request, http.Response)
 
 
 class Redacted(bytes):
-    """A header's value or a body as mitmproxy shows and saves it, with the `real` one in memory.
+    """A header's value, a target or a body as mitmproxy shows and saves it; `real` is in memory.
 
     Copies of a flow keep both, so it can be replayed while mitmproxy runs. `upstream.redaction`
     puts the real bytes onto the wire.
@@ -43,6 +43,8 @@ def real_message(message: Message) -> Message:
     if not any(hasattr(data, "real") for data in (*_values(message), message.raw_content)):
         return message
     message = message.copy()
+    if isinstance(message, http.Request):
+        message.data.path = real(message.data.path)
     message.headers.fields = tuple((name, real(value)) for name, value in message.headers.fields)
     if message.raw_content is not None:
         message.raw_content = real(message.raw_content)
@@ -50,4 +52,5 @@ def real_message(message: Message) -> Message:
 
 
 def _values(message: http.Message) -> list[bytes]:
-    return [value for _, value in message.headers.fields]
+    path = [message.data.path] if isinstance(message, http.Request) else []
+    return [*path, *(value for _, value in message.headers.fields)]

@@ -5,7 +5,7 @@ field, and read it in the group's `read`.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 T = TypeVar("T")
@@ -40,6 +40,8 @@ class Reader(NamedTuple):
     """Reads options through parsers that raise ValueError, whose text is what would be right."""
 
     values: Mapping[str, object]
+    given: Collection[str] = ()
+    """Names of the options that somebody has set, if only to their default."""
 
     def text(self, name: str, parse: Callable[[str], T]) -> T:
         return self._parsed(name, self.values[name], parse)

@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, NoReturn
 from urllib.parse import unquote, unquote_plus
@@ -12,9 +12,12 @@ from messages.answers import Refused
 from mitmproxy import http
 
 from tokens import json_pointer
+from tokens.candidates import Answer, Candidate, find
 from tokens.json_pointer import Absent, JsonPointer
+from tokens.login_like import Sent
 from tokens.redirect import Redirect, hidden_parameter
-from tokens.suspicion import JWT, is_plain, may_be_token, names_token
+from tokens.search import Needle
+from tokens.suspicion import SHORTEST, is_plain, kind_of, may_be_token, speaks_of_token
 
 LOGGED_IN = b'{"loggedIn": true}'
 
@@ -80,6 +83,8 @@ class Captured:
     refresh_token: str | None = None
     location: str | None = None
     """Where a redirect leads, without the token; None for no redirect."""
+    others: tuple[str, ...] = ()
+    """Further tokens of the answer, which the browser does not get either."""
 
 
 def read_answer(
@@ -89,33 +94,42 @@ def read_answer(
     *,
     redact: bool,
     refresh: JsonPointer | None = None,
+    sent: Sent | None = None,
+    exposed: frozenset[str] = frozenset(),
+    lenient: bool = False,
 ) -> Captured | None:
     """Find the token in an API's answer; None when the answer holds none and may pass as it is.
 
-    `refresh` is where the answer may hold a refresh token as well.
+    `refresh` is where the answer may hold a refresh token as well. `sent` tells of the request,
+    `exposed` has the names of what pages may read. With `lenient` a token that no source leads to
+    is left to the caller, and so is an empty answer: nobody said where the token would be.
 
     Raises Refused when the answer may hold a token that cannot be taken out of it.
     """
-    if redirect := _captured_redirect(method, response, sources):
+    if redirect := _captured_redirect(method, response, sources, exposed, lenient):
         return redirect
     success = is_success(method, response)
     pointers = tuple(source for source in sources if isinstance(source, JsonPointer))
     if refresh:
         pointers += (refresh,)
     document: object = None
-    problem = ""
+    problem, body = "", b""
     bodyless = response.status_code in (204, 205)
     if response.raw_content or (success and not bodyless):
+        body = _decoded(response)
         try:
-            document = _read_json(_decoded(response), pointers, strict=success)
+            document = _read_json(body, pointers, strict=success)
         except _NotJson as error:
             problem = str(error)
     found = _find_token(document, response.headers, sources, strict=success)
+    if found is None and not success:
+        return None
+    if found is None and problem and not _may_be_no_json(response, body, lenient):
+        _unreadable(problem)
+    candidates = find(Answer.with_body(response, body), sent, exposed, strict=True)
     if found is None:
-        if success and problem:
-            _unreadable(problem)
-        if success:
-            _refuse_hidden_token(document, response.headers)
+        if candidates and not lenient:
+            _refuse(candidates[0], problem)
         return None
     token, beside = found
     if not success:
@@ -124,13 +138,15 @@ def read_answer(
         _find_token(document, response.headers, (refresh,), strict=True) if refresh else None
     )
     refresh_token = companion[0] if companion else None
+    secrets = [secret for secret in (token, refresh_token) if secret]
+    others = tuple(dict.fromkeys(one.value for one in candidates if one.value not in secrets))
     if bodyless:
-        body = b""
+        left = b""
     elif redact and not problem:
-        body = _redacted(document, pointers, token, refresh_token)
+        left = _redacted(document, pointers, candidates, secrets, others)
     else:
-        body = LOGGED_IN
-    return Captured(token, body, beside, refresh_token)
+        left = LOGGED_IN
+    return Captured(token, left, beside, refresh_token, others=others)
 
 
 def is_success(method: str, response: http.Response) -> bool:
@@ -142,7 +158,11 @@ def is_success(method: str, response: http.Response) -> bool:
 
 
 def _captured_redirect(
-    method: str, response: http.Response, sources: tuple[Source, ...]
+    method: str,
+    response: http.Response,
+    sources: tuple[Source, ...],
+    exposed: frozenset[str],
+    lenient: bool,
 ) -> Captured | None:
     """The token in a redirect's query or fragment; None for another answer, or one without.
 
@@ -163,27 +183,33 @@ def _captured_redirect(
         if len(values) > 1:
             _unreadable(f"leads on with several values of {name}")
         if values:
-            captured = _without_token(reference, values.pop())
+            captured = _without_token(reference, values.pop(), exposed)
             left = captured.location or ""
-            if _holds(left, captured.token) or hidden_parameter(left):
+            if _holds(left, captured.token) or hidden_parameter(left, exposed):
                 _unreadable("leads on with a token in a place that it cannot be taken out of")
             return captured
-    found = [name for name, value in reference.parameters if may_be_token(name, value)]
-    if hidden := None if found else hidden_parameter(location):
-        found = [hidden]
-    if found:
+    hidden = None if lenient else hidden_parameter(location, exposed)
+    if hidden is not None:
         raise Refused(
             "token_not_found",
             "The API's answer to this login leads on with what seems to be its token in the"
-            f" address{_suggested(f'location:{found[0]}', found[:1])}",
+            f" address{_suggested(f'location:{hidden}', hidden, plain=is_plain(hidden))}",
         )
     return None
 
 
-def _without_token(reference: Redirect, token: str) -> Captured:
+def _without_token(reference: Redirect, token: str, exposed: frozenset[str]) -> Captured:
     """What a redirect gives away, and where it leads without that."""
-    left = reference.without(lambda name, value: value == token or may_be_token(name, value))
-    return Captured(token, b"", dict(reference.parameters), location=left)
+
+    def is_secret(name: str, value: str) -> bool:
+        return value == token or (
+            name.lower() not in exposed and may_be_token(name, value, strict=True)
+        )
+
+    others = {value for name, value in reference.parameters if is_secret(name, value)} - {token}
+    left = reference.without(is_secret)
+    beside = dict(reference.parameters)
+    return Captured(token, b"", beside, location=left, others=tuple(sorted(others)))
 
 
 def replace_body(response: http.Response, captured: Captured) -> None:
@@ -192,14 +218,14 @@ def replace_body(response: http.Response, captured: Captured) -> None:
     Servers repeat the token in headers and in cookies of their own; those are dropped too, but for
     Set-Cookie fields: whoever lets one pass has made it HttpOnly.
     """
-    found = [secret for secret in (captured.token, captured.refresh_token) if secret]
+    secrets = [secret for secret in (captured.token, captured.refresh_token) if secret]
     response.headers.fields = tuple(
         (name, value)
         for name, value in response.headers.fields
         if name.lower() == b"set-cookie"
         or (
             name.decode("ascii", "replace").lower() not in _BODY_HEADERS
-            and not any(_holds(value.decode("utf-8", "surrogateescape"), one) for one in found)
+            and not _repeats(value.decode("utf-8", "surrogateescape"), secrets, captured.others)
         )
     )
     response.trailers = None
@@ -254,7 +280,7 @@ def _read_json(body: bytes, pointers: tuple[JsonPointer, ...], *, strict: bool) 
         document = dict(pairs)
         if len(document) < len(pairs):
             times = Counter(name for name, _ in pairs)
-            if any(times[name] > 1 and (name in telling or names_token(name)) for name in times):
+            if any(times[name] > 1 and (name in telling or _names_token(name)) for name in times):
                 _unreadable("holds the token's key twice")
         return document
 
@@ -321,79 +347,90 @@ def _find_token(
     return None
 
 
-def _suggested(option: str, names: Iterable[str]) -> str:
-    """How to set the option that names a place; nothing of it where one of the names is unusual."""
-    if all(map(is_plain, names)):
-        return f": try --set cookie_auth_token={option}"
-    return ", under a name that is not told here"
+def _may_be_no_json(response: http.Response, body: bytes, lenient: bool) -> bool:
+    """Whether what is no JSON was not meant to be: a page, a word, an empty answer."""
+    try:
+        text = body.decode("utf-8-sig").strip()
+    except UnicodeDecodeError:
+        return False
+    said = "json" in response.headers.get("content-type", "").lower()
+    if not text:
+        return lenient
+    return not said and text[0] not in '{["'
+
+
+def _names_token(name: str) -> bool:
+    return kind_of(name) not in ("", "never") or speaks_of_token(name)
+
+
+def _refuse(candidate: Candidate, problem: str) -> NoReturn:
+    """Refuse an answer that seems to hold a token where no source leads.
+
+    `problem` says why its body is no JSON, if it is none: no pointer would lead into it.
+    """
+    kind = candidate.place.partition(":")[0]
+    if problem and kind not in ("header", "location"):
+        _unreadable(f"{problem}, and seems to hold a token")
+    plain = candidate.place in ("/", candidate.told)
+    where = "in a header" if kind in ("header", "location") else "elsewhere"
+    raise Refused(
+        "token_not_found",
+        "The API's answer to this login has no token where cookie_auth_token points, and seems to"
+        f" carry one {where}{_suggested(candidate.place, candidate.name, plain=plain)}",
+    )
+
+
+def _suggested(place: str, name: str, *, plain: bool) -> str:
+    """How to set the options that name a place; nothing of it where it may be a secret itself."""
+    if not plain:
+        return ", under a name that is not told here"
+    text = f": try --set cookie_auth_token={place}"
+    return text + (f" or, if pages may read it: --set cookie_auth_expose={name}" if name else "")
 
 
 def place_that_looks_like_a_token(response: http.Response) -> str | None:
     """Where an answer that passes as it is, since it is no success, seems to hold a token."""
-    if (name := _header_that_looks_like_a_token(response.headers)) is not None:
-        return f"header {name}" if is_plain(name) else "headers"
-    body = response.get_text(strict=False) or ""
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        document = body
-    return "body" if any(_looks_like_a_token(at, leaf) for at, leaf in _leaves(document)) else None
+    found = [one.place for one in find(Answer.of(response), None, frozenset(), strict=True)]
+    for place in found:
+        kind, separator, name = place.partition(":")
+        if separator and place[0] != "/":
+            name = name if kind == "header" else "Location"
+            return f"header {name}" if is_plain(name) else "headers"
+    return "body" if found else None
 
 
-def _refuse_hidden_token(document: object, headers: http.Headers) -> None:
-    """Raise Refused when the answer seems to hold a token where no pointer leads."""
-    if (name := _header_that_looks_like_a_token(headers)) is not None:
-        raise Refused(
-            "token_not_found",
-            "The API's answer to this login has no token where cookie_auth_token points, and seems"
-            f" to carry one in a header{_suggested(f'header:{name}', [name])}",
-        )
-    found = [(at, leaf) for at, leaf in _leaves(document) if _looks_like_a_token(at, leaf)]
-    if found:
-        at, _ = max(found, key=lambda place: len(str(place[1])))
-        raise Refused(
-            "token_not_found",
-            "The API's answer to this login has no token where cookie_auth_token points, and seems"
-            f" to carry one elsewhere{_suggested(json_pointer.join(at) or '/', at)}",
-        )
-
-
-def _header_that_looks_like_a_token(headers: http.Headers) -> str | None:
-    """The name of the first header that seems to hold one."""
-    looks = (
-        str(name)
-        for name, text in headers.items(multi=True)
-        if text and (names_token(name) or JWT.search(text) or _refers_to_token(name, text))
-    )
-    return next(looks, None)
-
-
-def _refers_to_token(name: str, text: str) -> bool:
-    """Whether a field leads on to an address with a token in it."""
-    leads = name.lower() in ("content-location", "link", "location", "refresh")
-    return leads and hidden_parameter(text) is not None
-
-
-def _looks_like_a_token(at: tuple[str, ...], leaf: object) -> bool:
-    """Whether a non-empty string at this place of a document is one, by its keys or its form."""
-    return (
-        isinstance(leaf, str)
-        and leaf != ""
-        and (any(names_token(step) for step in at) or JWT.search(leaf) is not None)
-    )
-
-
-def _redacted(document: object, pointers: tuple[JsonPointer, ...], *secrets: str | None) -> bytes:
-    """The document without what the pointers name; LOGGED_IN if the rest holds a secret too."""
-    removed = frozenset(pointer.steps for pointer in pointers)
+def _redacted(
+    document: object,
+    pointers: tuple[JsonPointer, ...],
+    candidates: list[Candidate],
+    secrets: list[str],
+    others: tuple[str, ...],
+) -> bytes:
+    """The document without what is a token; LOGGED_IN if the rest holds one too."""
+    places = [JsonPointer.parse(one.place) for one in candidates if one.place[0] == "/"]
+    removed = frozenset(pointer.steps for pointer in (*pointers, *places))
     if () in removed:
         return LOGGED_IN
     rest = json_pointer.without(document, removed)
     body = json.dumps(rest)
     texts = [text for at, leaf in _leaves(rest) for text in (*at, leaf) if isinstance(text, str)]
-    if any(_holds(text, secret) for secret in secrets if secret for text in (body, *texts)):
+    if any(_repeats(text, secrets, others) for text in (body, *texts)):
         return LOGGED_IN
     return body.encode()
+
+
+def _repeats(text: str, secrets: list[str], others: tuple[str, ...]) -> bool:
+    """Whether a text holds one of these, written in whatever way (see `tokens.search`).
+
+    Of the others, which nobody named, one that is shorter than a token may be in any text.
+    """
+    long = [other for other in others if len(other) >= SHORTEST]
+    data = text.encode("utf-8", "surrogatepass")
+    return (
+        text in others
+        or any(_holds(text, secret) for secret in secrets)
+        or any(Needle.of(secret).found_in(data) for secret in (*secrets, *long))
+    )
 
 
 def _holds(text: str, token: str) -> bool:

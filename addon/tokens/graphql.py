@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from tokens.json_pointer import JsonPointer
 
@@ -108,3 +109,92 @@ def _definitions(document: str) -> Iterator[_Definition]:
                 spread = None
                 current.keys.add(lexeme)
         previous = lexeme
+
+
+class Field(NamedTuple):
+    """A field that a request selects, wherever in it."""
+
+    key: str
+    """Its response key: the alias, or the name."""
+    name: str
+    asks: bool
+    """It has arguments or a selection set, so it may be an operation and not a mere value."""
+    top: bool = False
+    """It stands at the top of its operation or fragment."""
+
+
+class Asked(NamedTuple):
+    """What a GraphQL request selects, and what it gives as arguments in its text."""
+
+    fields: tuple[Field, ...]
+    arguments: tuple[tuple[str, str], ...]
+    """Names, and the strings that they are given."""
+    kinds: frozenset[str]
+    """query, mutation, subscription."""
+
+
+def read_document(document: str) -> Asked:
+    """All the fields of a document, of its fragments too. A text that is no GraphQL gives some."""
+    lexemes = [text for text in _LEXEME.findall(document) if text[0] != "#"]
+    fields: list[Field] = []
+    arguments: list[tuple[str, str]] = []
+    kinds: set[str] = set()
+    parentheses = braces = 0
+    at = 0
+    while at < len(lexemes):
+        lexeme = lexemes[at]
+        following = lexemes[at + 1] if at + 1 < len(lexemes) else ""
+        if lexeme in "()":
+            parentheses = max(parentheses + (1 if lexeme == "(" else -1), 0)
+        elif parentheses:
+            if following == ":" and at + 2 < len(lexemes) and lexemes[at + 2][0] == '"':
+                arguments.append((lexeme, _string(lexemes[at + 2])))
+        elif lexeme == "{":
+            kinds |= {"query"} if not braces and not kinds else set()
+            braces += 1
+        elif lexeme == "}":
+            braces = max(braces - 1, 0)
+        elif not braces:
+            kinds |= {lexeme} & {"query", "mutation", "subscription"}
+        elif lexeme == "@":
+            at += 1
+        elif lexeme == "...":
+            at += 2 if following == "on" else following not in ("{", "@")
+        elif lexeme != ":" and lexeme[0] != '"':
+            name = lexeme
+            if following == ":" and at + 2 < len(lexemes):
+                at += 2
+                name = lexemes[at]
+                following = lexemes[at + 1] if at + 1 < len(lexemes) else ""
+            fields.append(Field(lexeme, name, following in ("(", "{"), top=braces == 1))
+        at += 1
+    return Asked(tuple(fields), tuple(arguments), frozenset(kinds))
+
+
+def operations(body: bytes) -> tuple[str, ...]:
+    """The names of the fields that a GraphQL request in JSON selects at its top; none for another.
+
+    Several requests in one body count together, as do fragments.
+    """
+    if b"query" not in body:
+        return ()
+    try:
+        requests = json.loads(body)
+    except (ValueError, RecursionError):
+        return ()
+    queries = (
+        request.get("query")
+        for request in (requests if isinstance(requests, list) else [requests])
+        if isinstance(request, dict)
+    )
+    documents = (read_document(query) for query in queries if isinstance(query, str))
+    return tuple(field.name for one in documents for field in one.fields if field.top)
+
+
+def _string(lexeme: str) -> str:
+    if lexeme.startswith('"""'):
+        return lexeme[3:-3]
+    try:
+        return str(json.loads(lexeme))
+    except ValueError:
+        return lexeme[1:-1]

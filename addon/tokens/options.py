@@ -24,7 +24,7 @@ OPTIONS = (
         str,
         "replace",
         'What a login answers: "replace" gives {"loggedIn": true}, "redact" the API\'s own JSON'
-        " without the token.",
+        ' without its tokens, "stand-in" the same with stand-ins in their place.',
     ),
     Option(
         "cookie_auth_refresh_token",
@@ -41,9 +41,16 @@ OPTIONS = (
     Option(
         "cookie_auth_leak",
         str,
-        "warn",
-        "What to do with an API's answer, outside login, that repeats the token: warn (log and mark"
-        " it), block (answer 502) or off.",
+        "stand-in",
+        "What becomes of a token in an answer of the API's that is no login of cookie_auth_login's:"
+        " stand-in (the page gets one in its place), warn (it passes, marked and logged), block"
+        " (answer 502) or off (nothing is looked for).",
+    ),
+    Option(
+        "cookie_auth_expose",
+        Sequence[str],
+        [],
+        "Names of members that pages may read though they look like tokens, e.g. pushToken.",
     ),
 )
 
@@ -53,11 +60,12 @@ class TokenSettings:
     """Where tokens stand in answers."""
 
     sources: tuple[Source, ...]
-    redact_login: bool
+    login_body: str
     refresh_pointer: JsonPointer | None
     """None if tokens are not renewed."""
     refresh_request: RefreshRequest | None
     leak: str
+    exposed: frozenset[str]
     graphql_login_keys: frozenset[str]
 
     @classmethod
@@ -68,10 +76,17 @@ class TokenSettings:
         template = read.text("cookie_auth_refresh_body", RefreshRequest.parse_template)
         return cls(
             sources=sources,
-            redact_login=read.text("cookie_auth_login_body", one_of("replace", "redact"))
-            == "redact",
+            login_body=read.text("cookie_auth_login_body", one_of("replace", "redact", "stand-in")),
             refresh_pointer=pointer if refresh_path else None,
             refresh_request=RefreshRequest(refresh_path, template) if refresh_path else None,
-            leak=read.text("cookie_auth_leak", one_of("warn", "block", "off")),
+            leak=read.text("cookie_auth_leak", one_of("stand-in", "warn", "block", "off")),
+            exposed=frozenset(read.each("cookie_auth_expose", _member, or_none=True)),
             graphql_login_keys=login_keys(s for s in sources if isinstance(s, JsonPointer)),
         )
+
+
+def _member(text: str) -> str:
+    """A parser for the name of a member; in lower case, since letter case does not count."""
+    if not text.strip() or "/" in text:
+        raise ValueError("the name of a member, such as pushToken")
+    return text.strip().lower()

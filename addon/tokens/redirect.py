@@ -46,11 +46,24 @@ class Redirect(NamedTuple):
 _ANYWHERE = re.compile(r"[?&;#]([^?&;#=]+)=([^&;#]+)")
 
 
-def hidden_parameter(location: str) -> str | None:
-    """The name of a parameter, wherever in a redirect, that seems to hold a token."""
+def parameters_anywhere(location: str) -> list[tuple[str, str]]:
+    """The parameters of an address, and those within others and within their values."""
     texts = (location, once := unquote_plus(location), unquote_plus(once))
-    pairs = (pair for text in texts for pair in _ANYWHERE.findall(text))
-    return next((name for name, value in pairs if may_be_token(name, value)), None)
+    pairs = [pair for text in texts for pair in _ANYWHERE.findall(text)]
+    return list(dict.fromkeys([*Redirect.read(location).parameters, *pairs]))
+
+
+def hidden_parameter(location: str, exposed: frozenset[str] = frozenset()) -> str | None:
+    """The name of a parameter, wherever in a redirect, that seems to hold a token.
+
+    `exposed` has the names of those that pages may read, in lower case.
+    """
+    found = (
+        name
+        for name, value in parameters_anywhere(location)
+        if name.lower() not in exposed and may_be_token(name, value, strict=True)
+    )
+    return next(found, None)
 
 
 def _parameters(text: str) -> tuple[tuple[str, str, str], ...]:

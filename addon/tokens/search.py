@@ -1,4 +1,4 @@
-"""Finds a token in bytes, however it is written, and blanks it there.
+"""Finds a token in bytes, however it is written, and blanks it there or puts a stand-in.
 
 What counts as the token: its characters, each as it is or in any of these ways, mixed as may be:
 - percent-encoded (RFC 3986, 2.1), up to three times over; a blank also as `+` (all of them);
@@ -13,6 +13,12 @@ Not found: base64 that is broken into lines, UTF-16, Latin-1, octal escapes, a c
 is split up or encrypted, and some mixtures of a token that has `%`, `\\` or `&` of its own. Where
 base64 begins nobody can know, so it is looked for from each of its characters on.
 
+What is put in its place needs no escape anywhere, so it stands there as it is; in base64 and hex it
+is written likewise, with the bits of its neighbours kept. Behind the last byte of a base64 run it
+ends the run, with `=` where the token had them; within one it gets up to two `~`, so that what
+follows stays where it is. Where that cannot be, and where forms overlap of which none covers the
+others, there are asterisks.
+
 How: a form leaves either the token's longest run of letters and digits as it is (its *core*), or
 escapes a letter or a digit, which hardly anybody does. So a few `core in chunk` dispose of nearly
 every chunk; only one that has a core, or an escaped letter, is read closely.
@@ -23,13 +29,19 @@ import re
 from base64 import b64encode
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from html.entities import html5
 from typing import Literal, NamedTuple
 
 SHORTEST = 4
 """Characters of a token that is looked for; a shorter one would be found everywhere."""
+
+_LIKELY_BY_CHANCE = 16
+"""A token of fewer characters is replaced only where it stands alone, and as text."""
+
+_WORD = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
+_SAFE = re.compile(r"[A-Za-z0-9._~-]+")
 
 _CORE = 40
 """Bytes of a core: a longer one is found no faster."""
@@ -83,22 +95,31 @@ _LAST_BYTES = frozenset(
 """Of escapes, of half ones too, and of base64."""
 _PLAIN = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 _TO_BASE64 = bytes.maketrans(b"-_", b"+/")
+_TO_BASE64URL = bytes.maketrans(b"+/", b"-_")
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 View = Literal["raw", "text", "base64"]
 """Bytes as they came; with their escapes undone; and then base64url as base64."""
+Coding = Literal["plain", "hex", "HEX", "base64"]
 
 
 class _Form(NamedTuple):
-    """What to look for in a view: `body`, between two bytes that are among those given, if any."""
+    """What to look for in a view: `body`, between two bytes that are among those given, if any.
+
+    In base64, `offset` bytes stand before it in its group of three. What is to stand `alone` has no
+    letter, digit, `_` or `-` beside it.
+    """
 
     view: View
     body: bytes
     before: bytes = b""
     after: bytes = b""
+    coding: Coding = "plain"
+    offset: int = 0
+    alone: bool = False
 
-    def occurrences(self, view: bytes, since: int) -> Iterator[tuple[int, int]]:
-        """Where it begins and ends, from the left, none over another."""
+    def occurrences(self, view: bytes, since: int, last: bytes = b"") -> Iterator[tuple[int, int]]:
+        """Where it begins and ends, from the left, none over another; `last` is before the view."""
         body, before, after = self.body, self.before, self.after
         lead, trail = bool(before), bool(after)
         # Python prepares itself for a long needle at each call, and here may have to call often.
@@ -110,16 +131,33 @@ class _Form(NamedTuple):
                 view.startswith(body, at)
                 and (not before or view[at - 1] in before)
                 and (not after or (end < len(view) and view[end] in after))
+                and not (self.alone and self._is_beside_a_word(view, at, end, last))
             ):
                 yield at - lead, end + trail
                 at = view.find(head, end + trail + lead)
             else:
                 at = view.find(head, at + 1)
 
+    def _is_beside_a_word(self, view: bytes, at: int, end: int, last: bytes) -> bool:
+        left = view[at - 1 : at] if at else last
+        return (left != b"" and left in _WORD) or (end < len(view) and view[end] in _WORD)
+
     @property
     def length(self) -> int:
         """How many bytes of a view it takes."""
         return len(self.body) + bool(self.before) + bool(self.after)
+
+    @property
+    def padding(self) -> int:
+        """How many `=` follow it where base64 ends with it and is padded."""
+        return -(self.offset + self.length) % 4 if self.coding == "base64" else 0
+
+    @property
+    def ahead(self) -> int:
+        """How many bytes behind it are to be known before it can be replaced."""
+        if self.coding == "base64":
+            return max(self.padding, 1)
+        return int(self.alone)
 
     def begun(self, view: bytes, since: int) -> int | None:
         """The first place from which on the rest of the view is a beginning of it."""
@@ -152,11 +190,31 @@ class Needle:
     cores: tuple[bytes, ...]
     last_bytes: frozenset[int]
     """Bytes with which a beginning of a form may end, beside those of escapes and base64."""
+    instead: bytes | None = None
+
+    @classmethod
+    def of(cls, token: str, instead: str | None = None) -> "Needle":
+        """Of a token of up to 32 KiB or so; about ten times its length is kept for it.
+
+        `instead` takes its place. It needs no escape in a header, a URL, JSON or a form, and where
+        it is given a token of fewer than 16 characters is found only where it stands alone.
+        """
+        return cls._prepared(token) if instead is None else cls._replacing(token, instead)
 
     @classmethod
     @lru_cache(maxsize=64)
-    def of(cls, token: str) -> "Needle":
-        """Of a token of up to 32 KiB or so; about ten times its length is kept for it."""
+    def _replacing(cls, token: str, instead: str) -> "Needle":
+        if not _SAFE.fullmatch(instead):
+            raise ValueError("what takes a token's place must need no escape")
+        needle = replace(cls._prepared(token), instead=instead.encode())
+        if len(token) >= _LIKELY_BY_CHANCE:
+            return needle
+        forms = [form._replace(alone=True) for form in needle.forms if form.coding == "plain"]
+        return replace(needle, forms=tuple(forms))
+
+    @classmethod
+    @lru_cache(maxsize=64)
+    def _prepared(cls, token: str) -> "Needle":
         if len(token) < SHORTEST:
             return cls((), (), frozenset())
         data = _encoded(token)
@@ -171,7 +229,8 @@ class Needle:
             *(_Form("text", text) for text in texts if len(text) >= SHORTEST),
         ]
         digits = data.hex().encode()
-        forms += [_Form("text", digits), _Form("text", digits.upper())]
+        forms += [_Form("text", digits, coding="hex")]
+        forms += [_Form("text", digits.upper(), coding="HEX")]
         encoded = [_in_base64(data, offset) for offset in range(3)]
         literal = _Text(data, final=True).without_escapes()
         cores = [_core(literal), digits[-_CORE:], digits.upper()[-_CORE:]]
@@ -191,24 +250,66 @@ class Needle:
 
     def blanked(self, data: bytes) -> bytes:
         """The bytes with asterisks for all of the token, as many as it had bytes there."""
-        search = Search([self])
+        search = Search([replace(self, instead=None)])
         return search.feed(data) + search.end()
+
+    def replaced(self, data: bytes) -> bytes:
+        """The bytes with what takes the token's place; the same object when it is not there."""
+        return replaced(data, [self])
+
+
+def replaced(data: bytes, needles: Iterable[Needle]) -> bytes:
+    """The bytes with what takes the tokens' places; the same object when none is there.
+
+    Where a token is part of a longer one, the longer one counts.
+    """
+    needles = list(needles)
+    for needle in needles:
+        if _holds_any(data, needle.cores):
+            break
+    else:
+        if not _holds_escaped_alnum(data):
+            return data
+    search = Search(needles)
+    changed = search.feed(data) + search.end()
+    return changed if search.found else data
+
+
+class _Place(NamedTuple):
+    """Where among the bytes a token is, and what takes its place; asterisks if None."""
+
+    start: int
+    end: int
+    instead: bytes | None
+
+    def order(self) -> tuple[int, int, bool, bytes]:
+        """From the left, the longest first."""
+        return self.start, -self.end, self.instead is None, self.instead or b""
 
 
 class Search:
-    """Looks for needles in a body that comes in chunks, and blanks them.
+    """Looks for needles in a body that comes in chunks, and blanks or replaces them.
 
-    With `watch` it only looks, and until it has found one: chunks pass as they are.
+    With `watch` it only looks, and until it has found one: chunks pass as they are. With
+    `keep_length` no byte behind a token moves: what takes the place of a token in text is filled up
+    with `~`, and where a length differs all the same there are asterisks.
     """
 
-    def __init__(self, needles: Iterable[Needle], *, watch: bool = False) -> None:
+    def __init__(
+        self, needles: Iterable[Needle], *, watch: bool = False, keep_length: bool = False
+    ) -> None:
         needles = list(needles)
         self.found = False
         self._watch = watch
-        self._forms = tuple(dict.fromkeys(form for needle in needles for form in needle.forms))
+        self._keep_length = keep_length
+        instead: dict[_Form, bytes | None] = {}
+        for needle in needles:
+            for form in needle.forms:
+                instead.setdefault(form, needle.instead)
+        self._forms, self._instead = tuple(instead), tuple(instead.values())
         self._cores = tuple(dict.fromkeys(core for needle in needles for core in needle.cores))
         self._held = _Text()
-        self._blanks: list[tuple[int, int]] = []
+        self._places: list[_Place] = []
         self._since = [0] * len(self._forms)  # where in its view each may begin
         self._last_bytes = _LAST_BYTES.union(*(needle.last_bytes for needle in needles))
 
@@ -233,13 +334,13 @@ class Search:
     def _skim(self, chunk: bytes) -> bytes | None:
         """As `feed`; None for a chunk that may hold a token and must be looked at closely."""
         held = self._held.raw
-        if self._blanks or len(chunk) < len(held) or not chunk:
+        if self._places or len(chunk) < len(held) or not chunk:
             return None
         data = held + chunk if held else chunk
         if any(core in data for core in self._cores) or _holds_escaped_alnum(data):
             return None
         if data[-1] not in self._last_bytes:  # as at the end of an event or a JSON document
-            if held:
+            if held or self._held.raw_before:
                 self._hold(_Text(), 0)
             return data
         if len(data) <= _TAIL:
@@ -250,7 +351,7 @@ class Search:
         sure: dict[View, int] = {"raw": _LONGEST, "text": tail.text_of(_LONGEST)}
         sure["base64"] = sure["text"]
         for form in self._forms:
-            view, _ = views[form.view]
+            view, _, _ = views[form.view]
             if view[sure[form.view] :] in form.body:
                 return None
             if (begun := form.begun(view, 0)) is not None:
@@ -266,27 +367,85 @@ class Search:
         self._since = [0] * len(self._forms)
 
     def _look(self, *, final: bool = False) -> bytes:
-        """Find and blank in what is held, and let go what is surely no part of a token."""
+        """Find and replace in what is held, and let go what is surely no part of a token."""
         held = self._held
         free, views = held.read_end, held.views()
         for index, form in enumerate(self._forms):
-            view, first = views[form.view]
+            view, first, last = views[form.view]
+            begun: int | None
             since = max(self._since[index] - first, 0)
-            for start, end in form.occurrences(view, since):
-                self._blanks.append(held.span(form.view, first + start, first + end))
+            ahead = 0 if final or self._instead[index] is None else form.ahead
+            for start, end in form.occurrences(view, since, last):
+                if end + ahead > len(view):  # more has to come first
+                    since = begun = start
+                    break
+                self._places.append(self._place(index, view, first, start, end))
                 since = end
-            since = max(since, len(view) - form.length + 1)
+            else:
+                since = max(since, len(view) - form.length + 1)
+                begun = None if final else form.begun(view, since)
             self._since[index] = first + since
-            if not final and (begun := form.begun(view, since)) is not None:
+            if begun is not None:
                 free = min(free, held.span(form.view, first + begun, first + begun + 1)[0])
-        self.found = self.found or bool(self._blanks)
-        first, passing = held.raw_from, bytearray(held.raw[: free - held.raw_from])
-        for start, end in self._blanks:
-            start, end = max(start, first), min(end, free)
-            passing[start - first : end - first] = b"*" * (end - start)
-        self._blanks = [place for place in self._blanks if place[1] > free]
+        self.found = self.found or bool(self._places)
+        self._places = list(_joined(self._places))
+        passing: list[bytes] = []
+        at = held.raw_from
+        for start, end, new in self._places:
+            # Nothing that is still to come can cover what starts before `free`.
+            if end > free and (new is not None or start >= free):
+                free = min(free, start)
+                break
+            start, stop = max(start, at), min(end, free)
+            passing += held.part(at, start), b"*" * (stop - start) if new is None else new
+            at = stop
+        passing.append(held.part(at, free))
+        self._places = [place for place in self._places if place.end > free]
         held.drop(free)
-        return bytes(passing)
+        return b"".join(passing)
+
+    def _place(self, index: int, view: bytes, first: int, start: int, end: int) -> _Place:
+        """What becomes of an occurrence of a form in a view whose first byte is at `first`."""
+        form, instead, held = self._forms[index], self._instead[index], self._held
+        raw, raw_end = held.span(form.view, first + start, first + end)
+        if instead is None:
+            return _Place(raw, raw_end, None)
+        new: bytes | None = instead
+        if form.coding == "hex":
+            new = instead.hex().encode()
+        elif form.coding == "HEX":
+            new = instead.hex().upper().encode()
+        elif form.coding == "base64":
+            escaped = raw_end - raw > end - start
+            goes_on = end < len(view) and view[end] in _BASE64
+            equals = b"="
+            if form.padding and view.startswith(b"=" * form.padding, end):
+                equals = held.part(*held.span("text", first + end, first + end + 1))
+                end += form.padding
+                _, raw_end = held.span("text", first + start, first + end)
+            written = held.written(first + start, first + end)
+            new = _recoded(form, instead, written, equals, goes_on=goes_on)
+            if escaped and (b"+" in new or b"/" in new):  # they would need an escape, too
+                new = None
+        if new is not None and self._keep_length:
+            if form.coding == "plain":
+                new = new.ljust(raw_end - raw, b"~")
+            new = new if len(new) == raw_end - raw else None
+        return _Place(raw, raw_end, new)
+
+
+def _joined(places: list[_Place]) -> Iterator[_Place]:
+    """From the left, those that overlap taken together: the one that covers the others counts."""
+    together: _Place | None = None
+    for place in sorted(places, key=_Place.order):
+        if not together or place.start >= together.end:
+            if together:
+                yield together
+            together = place
+        elif place.end > together.end:
+            together = _Place(together.start, place.end, None)
+    if together:
+        yield together
 
 
 class _Unit(NamedTuple):
@@ -307,6 +466,7 @@ class _Text:
     def __init__(self, data: bytes = b"", *, final: bool = False) -> None:
         self.raw, self.raw_from = b"", 0
         self.text, self.text_from = b"", 0
+        self.raw_before, self.text_before = b"", b""  # the last byte that was dropped
         self._units: list[_Unit] = []
         self._unread = b""
         self.add(data, final=final)
@@ -344,6 +504,9 @@ class _Text:
         text = self.text_of(raw)
         if gone < len(self._units):
             text = min(text, self._units[gone].text)
+        self.raw_before = self.part(raw - 1, raw) if raw > self.raw_from else self.raw_before
+        if text > self.text_from:
+            self.text_before = self.written(text - 1, text)
         self.text, self.text_from = self.text[text - self.text_from :], text
         self.raw, self.raw_from = self.raw[raw - self.raw_from :], raw
         del self._units[:gone]
@@ -357,13 +520,13 @@ class _Text:
         """Where among the bytes the text ends."""
         return self.raw_end - len(self._unread)
 
-    def views(self) -> dict[View, tuple[bytes, int]]:
-        """Each with the place of its first byte."""
+    def views(self) -> dict[View, tuple[bytes, int, bytes]]:
+        """Each with the place of its first byte, and with the byte before it, if any."""
         base64 = self.text.translate(_TO_BASE64)
         return {
-            "raw": (self.raw, self.raw_from),
-            "text": (self.text, self.text_from),
-            "base64": (base64, self.text_from),
+            "raw": (self.raw, self.raw_from, self.raw_before),
+            "text": (self.text, self.text_from, self.text_before),
+            "base64": (base64, self.text_from, b""),
         }
 
     def raw_of(self, text: int) -> int:
@@ -391,6 +554,14 @@ class _Text:
         return self.raw_of(start), (
             self._units[last].raw_end if inside else self.raw_of(end - 1) + 1
         )
+
+    def part(self, start: int, end: int) -> bytes:
+        """The bytes between two places."""
+        return self.raw[start - self.raw_from : end - self.raw_from]
+
+    def written(self, start: int, end: int) -> bytes:
+        """The text between two places."""
+        return self.text[start - self.text_from : end - self.text_from]
 
     def without_escapes(self) -> bytes:
         """The bytes, cut where an escape stands."""
@@ -456,7 +627,31 @@ def _in_base64(data: bytes, offset: int) -> _Form:
     if own := last - 6 * end:  # its highest
         like = _BASE64.index(text[end]) >> (6 - own) << (6 - own)
         after = _BASE64[like : like + (1 << (6 - own))]
-    return _Form("base64", text[start:end], before, after)
+    return _Form("base64", text[start:end], before, after, "base64", offset)
+
+
+def _recoded(form: _Form, instead: bytes, written: bytes, equals: bytes, *, goes_on: bool) -> bytes:
+    """What takes the place of a token that is `written` in base64, perhaps with its padding.
+
+    Its first and last character keep the bits of the token's neighbours. Where the base64 `goes_on`
+    nothing behind may move within its group of three. No padding says nothing where none is due;
+    then there is some unless the alphabet is that of URLs. Padding is written as `equals`.
+    """
+    text = written[: form.length].translate(_TO_BASE64)
+    url = b"-" in written or b"_" in written
+    first, last = _BASE64.index(text[0]), _BASE64.index(text[-1])
+    before = (b"", bytes((first >> 4,)), bytes((0, first >> 2)))[form.offset]
+    after = b""
+    if goes_on:
+        own = (0, 0, 1, 2)[(form.offset + form.length) % 4]  # bytes of the last, unfinished group
+        instead += b"~" * ((own - form.offset - len(instead)) % 3)
+        after = bytes((last << (2 + 2 * own) & 0xFF,)) if own else b""
+    size = form.offset + len(instead)
+    new = b64encode(before + instead + after)[form.offset : -(-8 * size // 6)]
+    padded = len(written) > form.length or not (form.padding or url)
+    if padded and not goes_on:
+        new += equals * (-size % 3)
+    return new.translate(_TO_BASE64URL) if url else new
 
 
 def _core(text: bytes) -> bytes:

@@ -1,0 +1,276 @@
+"""An answer of the API's hands out tokens, though no option says so: the page gets stand-ins.
+
+Which answers those are, and what in them is a token, is told in `tokens.login_like` and
+`tokens.candidates`; what a stand-in is, in `credentials.stand_ins`.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from credentials.companion import NO_SESSION, Notary, Session, Use
+from credentials.forwarded import hide_secrets
+from credentials.options import HeaderSettings, header_of
+from credentials.stand_ins import ID, MAIN, REFRESH, name_digest, stand_in
+from messages.answers import Refused
+from messages.text import printable
+from mitmproxy import http
+from origins.paths import normalise
+from tokens import candidates, jwt, login_like
+from tokens.candidates import Answer, Candidate
+from tokens.capture import Captured
+from tokens.json_pointer import Absent, JsonPointer
+from tokens.lifetime import size_and_expiry
+
+from exchanges import notes, own_cookies
+from exchanges.leaks import put_stand_ins
+
+if TYPE_CHECKING:
+    from exchanges.api import Api
+
+_SHORTEST = 8
+"""Characters of a token that gets a stand-in."""
+_MOST_BYTES = 24 * 1024
+"""Of all tokens of a login: more than browsers and servers take in one Cookie field."""
+_LONGEST_ANSWER = 1024 * 1024
+_OTHERS = ("1", "2", "3")
+
+
+def is_expected(exchange: "Api", response: http.Response) -> bool:
+    """Whether tokens are to be looked for in this answer, which is held back then."""
+    request, status = exchange.flow.request, response.status_code
+    if exchange.settings.token.leak == "off" or not 200 <= status <= 399 or status == 304:
+        return False
+    if request.method in ("HEAD", "OPTIONS"):
+        return False
+    length = response.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > _LONGEST_ANSWER:
+        return False
+    if response.headers.get("content-type", "").lower().startswith("text/event-stream"):
+        return False
+    exchange.sent = login_like.read_request(
+        request.method, request.path, request.headers, request.get_content(strict=False)
+    )
+    return bool(exchange.sent.why)
+
+
+def hand_out(exchange: "Api", response: http.Response) -> None:
+    """Put stand-ins in the place of the tokens of an answer, and the tokens into cookies.
+
+    Raises Refused: `login_unreadable` for what cannot be read, or no cookies can keep;
+    `token_leak` for a page of another origin, or where `cookie_auth_leak` says so.
+    """
+    sent, settings, once = exchange.sent, exchange.settings, exchange.proxy.once
+    assert sent
+    answer = Answer.of(response)
+    if answer.body is None and exchange.browser_asks:
+        raise Refused(
+            "login_unreadable",
+            "The API's answer to this login has a Content-Encoding that cannot be read.",
+        )
+    path = printable(normalise(exchange.flow.request.path))
+    asked = f"{exchange.flow.request.method} {path}"
+    found = candidates.find(answer, sent, settings.token.exposed)
+    known = exchange.tokens
+    new = [one for one in _distinct(found) if one.value not in known.values()]
+    for one in [one for one in new if one.bound]:
+        said = "%s: %s is bound to a key of the page's (DPoP), so it is left alone"
+        once.warn(("bound", path, one.told), said, asked, one.told)
+    new = [one for one in new if not one.bound and len(one.value) >= _SHORTEST]
+    if new and not exchange.browser_asks:
+        said = "%s handed out %s: to no browser, so as it is"
+        once.info(("no browser", path), said, asked, _told(new))
+        return
+    if known and exchange.is_authenticated:
+        new = _replacing(exchange, new, asked)
+    if not new:
+        return
+    if settings.token.leak != "stand-in":
+        exchange.leak_alarm.notice_handed_out(_told(new), option_for(new[0]))
+        return
+    if not exchange.flow.metadata[notes.TRUSTED] and not own_cookies.comes_by_link(exchange):
+        what = f"The API's answer to a page of another origin hands out {_told(new)}."
+        raise Refused("token_leak", what)
+    _give(exchange, response, answer, new)
+    said = "%s handed out %s; the page got stand-ins"
+    once.info(("handed out", path, _told(new)), said, asked, _told(new))
+
+
+def hand_out_captured(exchange: "Api", response: http.Response, captured: Captured) -> None:
+    """The same for a listed login whose page wants stand-ins."""
+    answer = Answer.of(response)
+    found = candidates.find(answer, exchange.sent, exchange.settings.token.exposed)
+    named = {one.value: one for one in found}
+    main = Candidate(captured.token, "/", "", "access", 0, bound=False)
+    new = [named.get(main.value, main)._replace(rank=0)]
+    if refresh := captured.refresh_token:
+        new.append(named.get(refresh, Candidate(refresh, "/", "", "refresh", 9, bound=False)))
+    others = (one for one in found if not one.bound and len(one.value) >= _SHORTEST)
+    _give(exchange, response, answer, _distinct([*new, *others]))
+
+
+def option_for(candidate: Candidate) -> str:
+    """The options that would make this answer a listed login's."""
+    told = candidate.told
+    return f" --set cookie_auth_token={told}" if told == candidate.place else ""
+
+
+def _distinct(found: Iterable[Candidate]) -> list[Candidate]:
+    """One for each token: the first."""
+    return list({one.value: one for one in reversed(list(found))}.values())[::-1]
+
+
+def _told(found: Iterable[Candidate]) -> str:
+    """`/access_token and /refresh_token`."""
+    names = list(dict.fromkeys(one.told for one in found))
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def _replacing(exchange: "Api", new: list[Candidate], asked: str) -> list[Candidate]:
+    """Of what comes in answer to a request that had a token already, what takes that one's place.
+
+    Any other, such as an API key that its user has just made, is for the user to see.
+    """
+    sent, session, known, wallet = exchange.sent, exchange.session, exchange.tokens, exchange.wallet
+    assert sent
+    path, replacing = exchange.flow.request.path, []
+    for one in new:
+        slot = REFRESH if one.role == "refresh" else MAIN
+        digest = name_digest(wallet.notary, one.name)
+        if candidates.takes_place_of(
+            one,
+            known.get(slot) or next(iter(known.values())),
+            old_name_matches=digest in map(session.name_of, known),
+            same_place_seen=exchange.proxy.learned.hands_out(wallet.api, path, one.place),
+            sent=sent,
+        ):
+            replacing.append(one)
+            continue
+        exchange.proxy.once.warn(
+            ("left alone", asked, one.told),
+            "%s: %s looks like a new token for its user, so the page gets it as it is; if it is"
+            " one of the login's, add the path to cookie_auth_login",
+            *(asked, one.told),
+        )
+        exchange.flow.metadata.setdefault(notes.LEFT_ALONE, []).append(one.told)
+    return replacing
+
+
+def _give(exchange: "Api", response: http.Response, answer: Answer, new: list[Candidate]) -> None:
+    wallet, flow, learned = exchange.wallet, exchange.flow, exchange.proxy.learned
+    renews = _renews(exchange, new)
+    old = exchange.session if renews else NO_SESSION
+    tokens = dict(exchange.tokens) if renews else {}
+    slots = _slots(new, tokens, old, wallet.notary)
+    tokens.update({slot: one.value for slot, one in slots.items()})
+    if sum(map(len, tokens.values())) > _MOST_BYTES:
+        raise _too_much(f"more than {_MOST_BYTES // 1024} KiB of tokens")
+    names = {slot: name_digest(wallet.notary, one.name) for slot, one in slots.items()}
+    session = _session(old, names, wallet.notary)
+    if learned.is_user(session.id):
+        session = session._replace(use=Use.USED)
+    header = _header(answer, slots.get(MAIN))
+    given = {token: stand_in(wallet.notary, session, slot, token) for slot, token in tokens.items()}
+    put_stand_ins(response, answer.body or b"", given)
+    hide_secrets(response.headers, list(given))
+    flow.metadata[notes.STAND_INS] = list(dict.fromkeys(one.told for one in slots.values()))
+    if exchange.is_over if renews else exchange.was_superseded:
+        exchange.api_cookies = ()
+        return  # a logout, or a later login, came first and holds: nobody can use them
+    main = tokens.get(MAIN, new[0].value)
+    exchange.new_cookies = wallet.give(
+        session,
+        tokens,
+        exchange.brought,
+        beside=_beside(answer, slots[MAIN]) if MAIN in slots else None,
+        api_cookies=own_cookies.of_login(exchange, renews=renews),
+    )
+    exchange.api_cookies = ()
+    for one in slots.values():
+        learned.handed_out(wallet.api, flow.request.path, one.place)
+    if header:
+        learned.reads(wallet.api, header)
+    if renews:
+        exchange.renewed = exchange.proxy.logins.renewed(exchange.session)
+        flow.metadata[notes.RENEWED] = size_and_expiry(main)
+    else:
+        exchange.note_login(main)
+
+
+def _renews(exchange: "Api", new: list[Candidate]) -> bool:
+    """Whether the new tokens go on with the same login, and do not begin a new one."""
+    sent = exchange.sent
+    assert sent
+    if not exchange.is_authenticated or not exchange.session.issued:
+        return False
+    if not sent.has_password:
+        return True
+    old = jwt.decode(exchange.tokens.get(MAIN, ""))
+    subject = old.claims.get("sub") if old else None
+    fresh = [found for one in new if (found := jwt.decode(one.value))]
+    return subject is not None and any(one.claims.get("sub") == subject for one in fresh)
+
+
+def _slots(
+    new: Iterable[Candidate], held: Mapping[str, str], session: Session, notary: Notary
+) -> dict[str, Candidate]:
+    """Where each of the new tokens is kept: in the place of its predecessor, or by its role.
+
+    Raises Refused for more than there are cookies for.
+    """
+    new = list(new)
+    if MAIN not in held and all(one.role == "refresh" for one in new):
+        new = [new[0]._replace(role="other"), *new[1:]]  # the only one is the main one
+    slots: dict[str, Candidate] = {}
+    free_first = sorted(_OTHERS, key=held.__contains__)
+    for one in new:
+        digest = name_digest(notary, one.name)
+        same = [slot for slot in held if session.name_of(slot) == digest]
+        by_role = {"refresh": [REFRESH], "id": [MAIN, ID]}.get(one.role, [MAIN])
+        slot = next((s for s in (*same, *by_role, *free_first) if s not in slots), None)
+        if slot is None:
+            raise _too_much("more tokens than there are cookies for")
+        slots[slot] = one
+    return slots
+
+
+def _session(old: Session, names: Mapping[str, str], notary: Notary) -> Session:
+    """The login that the tokens belong to, with the names under which they were handed out."""
+    if not old.issued:
+        text = "".join(f"{slot}{digest}" for slot, digest in names.items())
+        return Session(notary.new_login(), issued=True, use=Use.GIVEN, names=text)
+    slots = dict.fromkeys([*old.names[::5], *names])
+    text = "".join(f"{slot}{names.get(slot) or old.name_of(slot)}" for slot in slots)
+    return old._replace(names=text)
+
+
+def _too_much(what: str) -> Refused:
+    return Refused("login_unreadable", f"The API's answer to this login hands out {what}.")
+
+
+def _beside(answer: Answer, main: Candidate) -> Mapping[str, object]:
+    """What stands beside the main token in the API's JSON."""
+    if not main.place.startswith("/"):
+        return {}
+    try:
+        pointer = JsonPointer.parse(main.place)
+        parent = JsonPointer("", pointer.steps[:-1]).find(json.loads(answer.body or b""))
+    except (ValueError, RecursionError, Absent):
+        return {}
+    return parent if isinstance(parent, dict) else {}
+
+
+def _header(answer: Answer, main: Candidate | None) -> HeaderSettings | None:
+    """The header in which the API wants the token, if the login's answer says it.
+
+    By giving it in one itself, or by its `token_type` (RFC 6749, 7.1).
+    """
+    if main is None:
+        return None
+    for name, value in answer.headers.items(multi=True):
+        if value.endswith(main.value) and name.lower() not in ("location", "set-cookie", "refresh"):
+            return header_of(name, value.removesuffix(main.value))
+    kind = _beside(answer, main).get("token_type")
+    if isinstance(kind, str) and kind.isascii() and kind.isalpha():
+        return header_of("Authorization", f"{kind.capitalize() if kind.islower() else kind} ")
+    return None

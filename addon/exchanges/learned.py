@@ -1,0 +1,64 @@
+"""What the traffic has told about APIs and their pages; kept while mitmproxy runs."""
+
+from collections import OrderedDict
+from collections.abc import Hashable
+
+from credentials.options import HeaderSettings
+from origins.paths import normalise
+
+_MOST = 4096
+
+
+class Learned:
+    """Names of places, headers and logins: never a token."""
+
+    def __init__(self) -> None:
+        self._users = _Bounded()
+        self._places = _Bounded()
+        self._headers: dict[str, HeaderSettings] = {}
+        self._tried = _Bounded()
+
+    def sends_stand_ins(self, login: str) -> None:
+        """The page of this login has sent a stand-in: from now on it says what it wants."""
+        self._users.add(login)
+
+    def is_user(self, login: str) -> bool:
+        return login in self._users
+
+    def handed_out(self, api: str, path: str, place: str) -> None:
+        """A token of a login stood at this place of an answer of this path."""
+        self._places.add((api, normalise(path), place))
+
+    def hands_out(self, api: str, path: str, place: str) -> bool:
+        return (api, normalise(path), place) in self._places
+
+    def reads(self, api: str, header: HeaderSettings) -> None:
+        """The API takes the token in this header."""
+        self._headers[api] = header
+
+    def header(self, api: str) -> HeaderSettings | None:
+        """The one in which the API takes the token, if that was seen."""
+        return self._headers.get(api)
+
+    def tries(self, login: str) -> None:
+        """Another header is tried with this login's token."""
+        self._tried.add(login)
+
+    def was_tried(self, login: str) -> bool:
+        return login in self._tried
+
+
+class _Bounded:
+    """A set that forgets the oldest."""
+
+    def __init__(self) -> None:
+        self._members: OrderedDict[Hashable, None] = OrderedDict()
+
+    def __contains__(self, member: Hashable) -> bool:
+        return member in self._members
+
+    def add(self, member: Hashable) -> None:
+        self._members[member] = None
+        self._members.move_to_end(member)
+        if len(self._members) > _MOST:
+            self._members.popitem(last=False)

@@ -1,0 +1,53 @@
+"""A page logs out at the API itself, or revokes a token there: what that ends, goes here."""
+
+from typing import TYPE_CHECKING
+
+from credentials import session_requests
+from credentials.stand_ins import MAIN
+from messages import answers
+from mitmproxy import http
+from tokens import graphql
+
+from exchanges import notes
+from exchanges.exchange import add_cookies
+
+if TYPE_CHECKING:
+    from exchanges.api import Api
+
+
+def is_one(exchange: "Api", response: http.Response) -> bool:
+    """Whether this answer agrees to the end of a login, or of one of its tokens."""
+    if not 200 <= response.status_code <= 399 or not exchange.session.issued:
+        return False
+    if not exchange.stood and not (exchange.held.api_cookies and exchange.is_authenticated):
+        return False
+    return _logs_out(exchange) or bool(_revoked(exchange))
+
+
+def end(exchange: "Api", response: http.Response) -> None:
+    """Take what has ended from the browser."""
+    left = {} if _logs_out(exchange) else dict(exchange.tokens)
+    for slot in _revoked(exchange):
+        left.pop(slot, None)
+    if MAIN in left:
+        exchange.new_cookies = exchange.wallet.give(exchange.session, left, exchange.brought)
+        return
+    exchange.new_cookies = []
+    add_cookies(response, exchange.expired(), exchange.settings)
+    exchange.end_session()
+    exchange.flow.metadata[notes.LOGGED_OUT] = True
+
+
+def _logs_out(exchange: "Api") -> bool:
+    request = exchange.flow.request
+    return session_requests.is_logout(
+        request.method,
+        request.path,
+        operations=graphql.operations(request.raw_content or b""),
+        navigation=answers.is_navigation(request.headers),
+    )
+
+
+def _revoked(exchange: "Api") -> set[str]:
+    request = exchange.flow.request
+    return set(exchange.in_body) if session_requests.is_revoke(request.path) else set()

@@ -1,0 +1,110 @@
+"""Stand-ins in a request to the API: each becomes its token (see `credentials.places`)."""
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from credentials import bodies, places, session_requests, socket_messages
+from credentials.stand_ins import MAIN, StandIns
+from messages.headers import IndexedHeaders
+from tokens import graphql
+
+from exchanges import notes
+
+if TYPE_CHECKING:
+    from exchanges.api import Api
+
+
+def translate_head(exchange: "Api") -> None:
+    """Those in the headers and in the target, in place."""
+    if not (read := _reader(exchange)):
+        return
+    request, settings = exchange.flow.request, exchange.settings
+    before = request.headers.fields
+    fields, in_headers = places.translate_headers(before, settings.header.name, read)
+    if in_headers:
+        request.headers = IndexedHeaders.with_fields(
+            tuple(
+                new if new == old else (new[0], settings.recorded(new[1], new[1]))
+                for old, new in zip(before, fields, strict=True)
+            )
+        )
+    path_too = session_requests.path_names_session(request.method, request.path)
+    target, in_target = places.translate_target(request.path, path_too=path_too, read=read)
+    if in_target:
+        secrets = (quote(token, safe="").encode() for token in read.tokens.values())
+        request.data.path = settings.recorded(target.encode("utf-8", "surrogateescape"), *secrets)
+    _note(exchange, read, (*in_headers, *in_target))
+
+
+def may_have_them_in_body(exchange: "Api") -> bool:
+    """Whether the request's body is a place of stand-ins, by what its head says."""
+    path = exchange.flow.request.path
+    return _reader(exchange) is not None and session_requests.may_have_credentials_in_body(path)
+
+
+def translate_body(exchange: "Api") -> None:
+    """Those in the body, in place."""
+    request, settings = exchange.flow.request, exchange.settings
+    body = request.raw_content
+    if not body or request.stream or places.MARK.encode() not in body:
+        return
+    if "content-encoding" in request.headers or not (read := _reader(exchange)):
+        return
+    kind = request.headers.get("content-type", "")
+    if socket_messages.is_polling(request.method, request.path):
+        new, found = socket_messages.translate_polling(body, read)
+    elif session_requests.may_have_credentials_in_body(
+        request.path,
+        operations=graphql.operations(body),
+        has_grant=bodies.asks_for_a_grant(kind, body),
+    ):
+        new, found = bodies.translate_body(kind, body, read)
+    else:
+        return
+    if found:
+        request.raw_content = settings.recorded(new, new)
+        if "content-length" in request.headers:
+            request.headers["Content-Length"] = str(len(new))
+        exchange.in_body = tuple(slot for slot, _ in found)
+        _note(exchange, read, found)
+
+
+def translate_message(exchange: "Api") -> None:
+    """Those in the last WebSocket message, if it is the browser's, in place."""
+    assert exchange.flow.websocket
+    message = exchange.flow.websocket.messages[-1]
+    if not message.from_client or not message.is_text or places.MARK not in message.text:
+        return
+    if not (read := _reader(exchange)):
+        return
+    metadata = exchange.flow.metadata
+    before = notes.TRANSLATED_MESSAGE in metadata
+    text, found = socket_messages.translate_message(
+        message.text, translated_before=before, read=read
+    )
+    if found:
+        new = text.encode()
+        message.content = exchange.settings.recorded(new, new)
+        metadata[notes.TRANSLATED_MESSAGE] = True
+        _note(exchange, read, found)
+
+
+def _reader(exchange: "Api") -> StandIns | None:
+    """What reads the stand-ins of the request's login; None if none is translated in it."""
+    held, session = exchange.held, exchange.session
+    if not held.tokens or not session.issued:
+        return None
+    if not exchange.flow.metadata.get(notes.TRUSTED) or exchange.is_over:
+        return None
+    return StandIns(exchange.wallet.notary, session, held.tokens)
+
+
+def _note(exchange: "Api", read: StandIns, tokens: places.Places) -> None:
+    if not tokens:
+        return
+    exchange.stood = (*exchange.stood, *(slot for slot, _ in tokens))
+    if MAIN in exchange.stood:
+        exchange.token = read.tokens[MAIN]
+    told = exchange.flow.metadata.setdefault(notes.TRANSLATED, [])
+    told += [place for _, place in tokens if place not in told]
+    exchange.proxy.learned.sends_stand_ins(exchange.session.id)

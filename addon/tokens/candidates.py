@@ -1,0 +1,521 @@
+"""Which strings of an API's answer are tokens, and which of them is the main one.
+
+The rules were read off real answers (tests/answers, with the figures). Looked into are the members
+of JSON, of JSON within a string, of forms and of XML; a body that is one string; headers; the
+address of a redirect; in any other text, what is a JWT. Set-Cookie is left to
+`credentials.forwarded`.
+
+Not found: an opaque token in an HTML page, and anything but JWTs in a body of more than 1 MiB.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from html import unescape
+from itertools import pairwise
+from typing import Literal, NamedTuple
+from urllib.parse import parse_qsl
+
+from mitmproxy import http
+
+from tokens import json_pointer, jwt
+from tokens.login_like import Sent
+from tokens.redirect import parameters_anywhere
+from tokens.suspicion import (
+    JWT,
+    Kind,
+    is_about_token,
+    is_formed,
+    is_of_words,
+    is_opaque,
+    is_plain,
+    is_random,
+    kind_of,
+    may_be_token,
+    speaks_of_token,
+    words,
+)
+
+_LONGEST_BODY = 1 << 20
+_LONGEST_ENCODED = 256 * 1024
+"""Bytes of a compressed body that is looked into: it may be a thousand times as long."""
+_MAX_DEPTH = 100
+_CODINGS = frozenset(("", "identity", "gzip", "deflate", "br", "zstd"))
+
+Role = Literal["access", "id", "refresh", "other"]
+
+# Smaller is more likely the main one: Slack and Discord hand out others beside the access_token,
+# JHipster and Firebase nothing but an id_token and a refresh token.
+_RANKS: Mapping[Kind, int] = {
+    "access": 1, "auth": 2, "session": 3, "token": 4, "id": 5, "key": 8, "refresh": 9,
+}  # fmt: skip
+_NAMELESS_JWT, _WHOLE_BODY, _KEY = 6, 7, 8
+_ROLES: Mapping[int, Role] = {5: "id", _NAMELESS_JWT: "other", 9: "refresh"}
+_NAMED = frozenset((1, 2, 3, 4, 5, 9))
+_SURE = frozenset((1, 2, 5, 9))
+"""What is a token even beside the demand for a second factor."""
+
+
+class Candidate(NamedTuple):
+    """A string that is a token, as far as can be told."""
+
+    value: str
+    """The token itself, without the scheme before it."""
+    place: str
+    """A JSON Pointer (of the outer string, for JSON within one), "/" for the whole body,
+    `header:NAME`, `location:NAME`, or "html" for what has no place but in a text."""
+    name: str
+    """What it stands under; empty for a whole body."""
+    role: Role
+    rank: int
+    """Smaller is more likely the main one."""
+    bound: bool
+    """Of no use without the page's key (RFC 9449, RFC 7800), so to be left alone."""
+
+    @property
+    def told(self) -> str:
+        """Where it stands, without a name that may be a secret itself."""
+        kind, _, name = self.place.partition(":")
+        if self.place in ("/", "html"):
+            return "the body"
+        if self.place[0] == "/":
+            plain = all(map(is_plain, json_pointer.JsonPointer.parse(self.place).steps))
+            return self.place if plain else "the body"
+        if is_plain(name):
+            return self.place
+        return "a header" if kind == "header" else "the address"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An API's answer, decoded."""
+
+    status: int
+    headers: http.Headers
+    body: bytes | None
+    """None if it cannot be decoded."""
+    content_type: str
+
+    @classmethod
+    def of(cls, response: http.Response) -> "Answer":
+        """A compressed body that may become too long counts as one that cannot be decoded."""
+        body = response.raw_content or b""
+        coding = response.headers.get("content-encoding", "").strip().lower()
+        decoded: bytes | None = body
+        if body and coding not in ("", "identity"):
+            try:
+                fits = coding in _CODINGS and len(body) <= _LONGEST_ENCODED
+                decoded = response.content if fits else None
+            except ValueError:
+                decoded = None
+        return cls.with_body(response, decoded)
+
+    @classmethod
+    def with_body(cls, response: http.Response, decoded: bytes | None) -> "Answer":
+        kind = response.headers.get("content-type", "").lower()
+        return cls(response.status_code, response.headers, decoded, kind)
+
+    @property
+    def readable(self) -> bool:
+        """Whether the body could be decoded, and parsed if it says or seems to be JSON."""
+        try:
+            _read(self)
+        except Unreadable:
+            return False
+        return True
+
+
+class Unreadable(Exception):
+    """A body that cannot be decoded, or JSON that cannot be parsed."""
+
+
+def find(
+    answer: Answer, sent: Sent | None, exposed: frozenset[str], *, strict: bool = False
+) -> list[Candidate]:
+    """The tokens in an answer to a login-like request, the most likely main one first.
+
+    `sent` None stands for a login of whose request nothing is known. `exposed` has the names that
+    pages may read. `strict` is for an answer in which any token is one too many: there what stands
+    under a name that speaks of tokens counts, however short it is, and a body of any size is read.
+
+    What the request sent is not among them: the caller knows the tokens that it holds.
+    """
+    finder = _Finder(sent, frozenset(map(str.lower, exposed)), strict)
+    known = sent.values if sent else frozenset()
+    found = [*finder.in_body(answer), *finder.in_headers(answer.headers)]
+    new = dict.fromkeys(one for one in found if one.value not in known)
+    return sorted(new, key=lambda one: (one.rank, one.place.count("/")))
+
+
+def takes_place_of(
+    candidate: Candidate, old: str, old_name_matches: bool, same_place_seen: bool, sent: Sent
+) -> bool:
+    """Whether a token of an answer replaces the one that its request carried.
+
+    Otherwise it is for the user: an API key just made, an invitation. `old_name_matches` says that
+    the old one was handed out under this one's name, `same_place_seen` that a token of this login
+    was handed out at this place of an answer of this path.
+    """
+    if same_place_seen or (sent.renews and not sent.has_password):
+        return True
+    # npm and Portainer ask for the password again before they make a key.
+    if sent.has_password and (sent.says_login or old_name_matches):
+        return True
+    old_jwt, new_jwt = jwt.decode(old), jwt.decode(candidate.value)
+    # PocketBase, Medusa and Payload renew at a path of its own, with nothing but the old token.
+    if sent.says_refresh and (
+        old_name_matches or new_jwt or words(candidate.name)[:1] == ["refreshed"]
+    ):
+        return True
+    # Wiki.js's API keys have the session's issuer and audience, but other claims.
+    return (
+        old_jwt is not None
+        and new_jwt is not None
+        and old_jwt.claims.keys() == new_jwt.claims.keys() >= {"iss", "aud"}
+        and all(old_jwt.claims[name] == new_jwt.claims[name] for name in ("iss", "aud"))
+        and old_jwt.claims.get("sub") == new_jwt.claims.get("sub")
+    )
+
+
+class _Members(list[tuple[str, object]]):
+    """A JSON object: all of its members, those too that stand there twice."""
+
+
+class _Json(NamedTuple):
+    document: object
+
+
+class _Leaf(NamedTuple):
+    """A string in an answer, and where it stands."""
+
+    text: str
+    place: str
+    keys: tuple[str, ...] = ()
+    """What leads to it, without the indexes of arrays: the last is its own name."""
+    meant: tuple[str, ...] = ()
+    """The same, with the field in the place of a GraphQL alias."""
+    beside: Mapping[str, object] = {}
+
+    @classmethod
+    def named(cls, name: str, text: str, place: str, beside: Mapping[str, object]) -> "_Leaf":
+        return cls(text, place, (name,), (name,), beside)
+
+    def within(self, outer: "_Leaf") -> "_Leaf":
+        """The leaf of a document that is a string itself: it has no place of its own."""
+        keys, meant = outer.keys + self.keys, outer.meant + self.meant
+        return self._replace(
+            place=outer.place, keys=keys, meant=meant, beside=self.beside or outer.beside
+        )
+
+
+def _read(answer: Answer) -> _Json | str:
+    """The body's JSON, or its text. Raises Unreadable."""
+    if answer.body is None:
+        raise Unreadable
+    try:
+        text = answer.body.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise Unreadable from None
+    starts = _starts_json(text) and "html" not in answer.content_type
+    if not text.strip() or not ("json" in answer.content_type or starts):
+        return text
+    read = _Json(_parsed(text))
+    for _ in _leaves(read.document, {}):  # raises for one that is too deep
+        pass
+    return read
+
+
+def _starts_json(text: str) -> bool:
+    return text.lstrip()[:1] in ("{", "[", '"')
+
+
+def _parsed(text: str) -> object:
+    """Raises Unreadable."""
+    try:
+        return json.loads(text, object_pairs_hook=_Members)
+    except (ValueError, RecursionError):
+        raise Unreadable from None
+
+
+_Waiting = tuple[object, tuple[str, ...], tuple[str, ...], tuple[str, ...], Mapping[str, object]]
+
+
+def _leaves(document: object, aliases: Mapping[str, str]) -> Iterator[_Leaf]:
+    """The strings of a document that are not empty, in its order. Raises Unreadable."""
+    waiting: list[_Waiting] = [(document, (), (), (), {})]
+    while waiting:  # not recursive, so that a document may be as deep as it likes
+        value, steps, keys, meant, beside = waiting.pop()
+        if len(steps) > _MAX_DEPTH:
+            raise Unreadable
+        if isinstance(value, _Members):
+            members = dict(value)
+            waiting += [
+                (child, (*steps, key), (*keys, key), (*meant, aliases.get(key, key)), members)
+                for key, child in reversed(value)
+            ]
+        elif isinstance(value, list):
+            waiting += [
+                (child, (*steps, str(index)), keys, meant, beside)
+                for index, child in reversed(list(enumerate(value)))
+            ]
+        elif isinstance(value, str) and value:
+            yield _Leaf(value, json_pointer.join(steps) or "/", keys, meant, beside)
+
+
+def _opened(leaf: _Leaf, aliases: Mapping[str, str]) -> Iterator[_Leaf]:
+    """What is in a string that is JSON itself, however often; the leaf if it is none."""
+    waiting = [leaf]
+    while waiting:
+        leaf = waiting.pop()
+        try:
+            document = _parsed(leaf.text) if _starts_json(leaf.text) else leaf.text
+            inner = [] if document == leaf.text else list(_leaves(document, aliases))
+        except Unreadable:
+            inner = []
+        waiting += [one.within(leaf) for one in reversed(inner)]
+        if not inner:
+            yield leaf
+
+
+# Names of the token itself, in an object that is called after it.
+_ITSELF = frozenset(
+    "token jwt jwttoken value plaintext plaintexttoken raw string encoded tokenvalue".split()
+)
+_STRONG: frozenset[Kind] = frozenset(("access", "auth", "session", "token", "id", "refresh"))
+_DOUBTFUL = frozenset(("key", "id", "password", "sha1"))
+_SCHEME = re.compile(r"(?:bearer|token|jwt)\s+(?=\S)", re.IGNORECASE)
+_FORM = re.compile(r"[\w.-]+=[^\s&<]*(?:&[\w.-]+=[^\s&<]*)*", re.ASCII)
+_ELEMENT = re.compile(r"<([A-Za-z][\w.:-]*)[^<>]*>\s*([^<\s][^<]*?)\s*</\1>")
+_OTHER_HEADERS = frozenset(
+    "set-cookie content-type content-length content-encoding content-security-policy date etag"
+    " last-modified server vary www-authenticate proxy-authenticate authentication-info"
+    " access-control-allow-headers access-control-expose-headers".split()
+)
+_LEADING_ON = frozenset(("location", "content-location", "link", "refresh"))
+# Names and values beside the demand for a second factor.
+_FACTOR = frozenset("mfa otp totp 2fa tfa factor twofactor challenge".split())
+_DEMAND = frozenset("required requires require needed must pending".split())
+
+
+def _squeezed(name: str) -> str:
+    return "".join(words(name))
+
+
+def _kind(names: tuple[str, ...]) -> Kind:
+    """What its name says of a value, or that of the object around it: `{"refresh": {"token"`."""
+    kind = kind_of(names[-1]) if names else ""
+    if len(names) > 1 and _squeezed(names[-1]) in _ITSELF:
+        around = kind_of(names[-2])
+        if around == "never" or (around in _STRONG - {"session", "token"}):
+            return around
+        return kind or (around if around in _STRONG else "")
+    return kind
+
+
+def _asks_for_more(document: object) -> bool:
+    """Whether an answer is but a step: its token goes back in the next request's body.
+
+    As Cognito's `ChallengeName`, Nginx Proxy Manager's `requires_2fa`, Okta's `MFA_REQUIRED` say.
+    """
+    waiting = [document]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, _Members):
+            for key, child in value:
+                said = words(key)
+                text = child if isinstance(child, str) else ""
+                if child and _demands(said, "".join(said)):
+                    return True
+                tells = said[-1:] in (["status"], ["type"], ["step"], ["error"])
+                if tells and _demands(words(text), ""):
+                    return True
+                waiting.append(child)
+        elif isinstance(value, list):
+            waiting += value
+    return False
+
+
+def _demands(said: list[str], text: str) -> bool:
+    if text in ("challenge", "challengename", "challenges"):
+        return True
+    joined = {first + second for first, second in pairwise(said)}  # 2 and fa, two and factor
+    return not _FACTOR.isdisjoint(joined | set(said)) and not _DEMAND.isdisjoint(said)
+
+
+class _Finder:
+    """Tells tokens from other strings, for the answer to one request."""
+
+    def __init__(self, sent: Sent | None, exposed: frozenset[str], strict: bool) -> None:
+        self.strict = strict
+        self.exposed = exposed
+        self.weak = sent is not None and sent.weak
+        self.logs_in = sent is None or sent.has_password
+        self.aliases: dict[str, str] = {}
+        for alias, field in sent.names if sent else ():
+            if kind_of(self.aliases.get(alias, "")) in ("", "never"):
+                self.aliases[alias] = field
+
+    # Where they stand
+
+    def in_body(self, answer: Answer) -> Iterator[Candidate]:
+        body, kind = answer.body or b"", answer.content_type
+        try:
+            if len(body) > _LONGEST_BODY and not self.strict:
+                raise Unreadable
+            read = _read(answer)
+        except Unreadable:
+            yield from self._in_text(body.decode("utf-8", "replace"))
+            return
+        text = read.strip() if isinstance(read, str) else ""
+        if isinstance(read, _Json):
+            if isinstance(read.document, str):
+                yield from self._whole(read.document)
+            else:
+                yield from self._in_leaves(
+                    list(_leaves(read.document, self.aliases)), read.document
+                )
+        elif "form-urlencoded" in kind or ("html" not in kind and _FORM.fullmatch(text)):
+            yield from self._in_leaves(_flat(parse_qsl(text), pointers=True))
+        elif "xml" in kind and "html" not in kind:
+            elements = [(name, unescape(value)) for name, value in _ELEMENT.findall(text)]
+            yield from self._in_leaves(_flat(elements, pointers=False))
+        elif "html" not in kind and len(text.split()) == 1 and "<" not in text:
+            yield from self._whole(text)
+        else:
+            yield from self._in_text(text)
+
+    def in_headers(self, headers: http.Headers) -> Iterator[Candidate]:
+        for name, text in headers.items(multi=True):
+            lower = name.lower()
+            if lower in _OTHER_HEADERS or lower in self.exposed or not text:
+                continue
+            place = f"header:{name}"
+            if lower in _LEADING_ON:
+                yield from self._in_address(name, text)
+            elif "cookie" in lower and _starts_json(text):  # Appwrite's X-Fallback-Cookies
+                for leaf in _opened(_Leaf.named(name, text, place, {}), {}):
+                    if is_random(leaf.text):
+                        yield self._candidate(leaf.text, leaf._replace(keys=(name,)), 3)
+            elif "ratelimit" not in lower.replace("-", ""):
+                yield from self._in_leaves([_Leaf.named(name, text, place, {})])
+
+    def _in_address(self, header: str, text: str) -> Iterator[Candidate]:
+        """What an address leads on with: in its query, its fragment, or anywhere else."""
+        found = False
+        for name, value in parameters_anywhere(text):
+            if name.lower() in self.exposed or not may_be_token(name, value, strict=self.strict):
+                continue
+            found = True
+            at = f"location:{name}" if header.lower() == "location" else f"header:{header}"
+            whole = JWT.search(value)
+            value = whole[0] if whole else value
+            rank = _RANKS.get(kind_of(name), _NAMELESS_JWT)
+            yield self._candidate(value, _Leaf.named(name, value, at, {}), rank)
+        if not found:
+            yield from self._in_text(text, f"header:{header}")
+
+    def _whole(self, text: str) -> Iterator[Candidate]:
+        """A body that is nothing but one string."""
+        formed = is_formed(text)
+        if formed or (not self.weak and is_random(text, uuid=self.logs_in)):
+            yield self._candidate(text, _Leaf(text, "/"), _WHOLE_BODY)
+        else:
+            yield from self._in_text(text, "/")
+
+    def _in_text(self, text: str, place: str = "html") -> Iterator[Candidate]:
+        for match in JWT.finditer(text):
+            yield self._candidate(match[0], _Leaf(match[0], place), _NAMELESS_JWT)
+
+    def _in_leaves(self, leaves: list[_Leaf], document: object = None) -> Iterator[Candidate]:
+        opened = [inner for leaf in leaves for inner in _opened(leaf, self.aliases)]
+        found = [(leaf, one) for leaf in opened for one in self._in_leaf(leaf)]
+        if _asks_for_more(document):
+            found = [(leaf, one) for leaf, one in found if one.rank in _SURE]
+        # Vaultwarden's page decrypts its vault with the Key beside the access_token.
+        named = any(one.rank in _NAMED for _, one in found)
+        for leaf, one in found:
+            doubtful = one.rank == _KEY and _squeezed(leaf.meant[-1]) in _DOUBTFUL
+            if not (named and doubtful):
+                yield one
+
+    def _in_leaf(self, leaf: _Leaf) -> Iterator[Candidate]:
+        if not self.exposed.isdisjoint(map(str.lower, (*leaf.keys, *leaf.meant))):
+            return
+        kind = _kind(leaf.meant)
+        text = _SCHEME.sub("", leaf.text, count=1)
+        within = [] if JWT.fullmatch(text) else list(parameters_anywhere(text))
+        within = [pair for pair in within if may_be_token(*pair, strict=False)]
+        if "://" in text and within:  # an address, of which another page may make its own
+            for name, value in within:
+                whole = JWT.search(value)
+                rank = _RANKS.get(kind_of(name), _NAMELESS_JWT)
+                yield self._candidate(whole[0] if whole else value, leaf, rank)
+        elif kind == "never":
+            pass
+        elif (rank_of := self._rank(kind, text, leaf)) is not None:
+            yield self._candidate(text, leaf, rank_of)
+        else:
+            for match in JWT.finditer(text):
+                yield self._candidate(match[0], leaf, _NAMELESS_JWT)
+
+    # What they are
+
+    def _rank(self, kind: Kind, text: str, leaf: _Leaf) -> int | None:
+        """How likely a value is the main token, if it is one."""
+        name = _squeezed(leaf.meant[-1]) if leaf.meant else ""
+        formed = is_formed(text)
+        if kind in _STRONG and (formed or self._fits(kind, name, text)):
+            return _RANKS[kind]
+        if formed:
+            return _NAMELESS_JWT
+        if not self.weak and self._is_key(kind, name, text, leaf.beside):
+            return _KEY
+        if self.strict and _speaks(leaf.meant):
+            return _RANKS["refresh" if kind == "refresh" else "token"]
+        return None
+
+    def _fits(self, kind: Kind, name: str, text: str) -> bool:
+        """Whether a value is long and strange enough for what its name says."""
+        if kind == "session" and not name.endswith("token"):
+            return is_random(text, uuid=self.logs_in and name != "sid")
+        named = name.endswith(("token", "tokens", "jwt", "jwts"))
+        return is_opaque(text) and (named or not is_of_words(text))
+
+    def _is_key(self, kind: Kind, name: str, text: str, beside: Mapping[str, object]) -> bool:
+        if kind == "key":
+            return is_random(text, uuid=self.logs_in and name in ("apikey", "accesskey"))
+        if name == "id":  # LoopBack; Metabase, where it is a UUID
+            alone = self.logs_in and len(beside) == 1
+            return ("ttl" in beside or alone) and is_random(text, uuid=alone)
+        return name == "result" and "jsonrpc" in beside and is_random(text)  # Zabbix
+
+    def _candidate(self, value: str, leaf: _Leaf, rank: int) -> Candidate:
+        name = leaf.keys[-1] if leaf.keys else ""
+        role = _ROLES.get(rank, "access")
+        return Candidate(value, leaf.place, name, role, rank, _is_bound(value, leaf.beside))
+
+
+def _speaks(names: tuple[str, ...]) -> bool:
+    """Whether one of the names speaks of tokens, and neither it nor the last says of what else."""
+    if not names or is_about_token(names[-1]) or "never" in map(kind_of, names):
+        return False
+    return any(map(speaks_of_token, names))
+
+
+def _flat(pairs: list[tuple[str, str]], *, pointers: bool) -> list[_Leaf]:
+    """The fields of a form, the elements of an XML document."""
+    beside = dict(pairs)
+    return [
+        _Leaf.named(name, value, json_pointer.join((name,)) if pointers else "html", beside)
+        for name, value in pairs
+    ]
+
+
+def _is_bound(value: str, beside: Mapping[str, object]) -> bool:
+    """Whether the page proves with a key of its own that a token is its."""
+    kinds = [kind for name, kind in beside.items() if _squeezed(name) == "tokentype"]
+    if any(isinstance(kind, str) and kind.lower() == "dpop" for kind in kinds):
+        return True
+    decoded = jwt.decode(value)
+    return decoded is not None and "cnf" in decoded.claims

@@ -1,0 +1,319 @@
+"""Requests whose answers may hand out a token: logins, sign-ups, refreshes.
+
+Which words say so was read off the requests of real APIs (tests/answers). The form of the answer
+is looked at in `tokens.candidates`.
+"""
+
+import base64
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+from urllib.parse import parse_qsl, unquote
+
+from mitmproxy import http
+from mitmproxy.net.http.multipart import decode_multipart
+
+from tokens import graphql
+from tokens.suspicion import SHORTEST, words
+
+_LONGEST_BODY = 1 << 20
+"""Bytes of a body that is looked into: no login has more."""
+
+_SAFE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
+
+# Names of members and fields, without what is no letter. Jellyfin has `Pw`, OctoPrint `pass`,
+# Cognito `PASSWORD` two levels down, ASP.NET Identity `twoFactorCode`, dj-rest-auth `password1`.
+_SECRETS = {
+    "a password": "password passwd pwd pw pass passphrase passcode",
+    "a code": (
+        "code otp totp pin onetimecode onetimepassword mfacode otpcode totpcode smscode"
+        " twofactorcode verificationcode devicecode"
+    ),
+    "an assertion": "assertion clientassertion samlresponse",
+}
+_SECRET_NAMES = {name: what for what, names in _SECRETS.items() for name in names.split()}
+_REFRESH_NAMES = frozenset(("refresh", "refreshtoken"))
+_WHO = frozenset("identity identifier user username email login".split())
+
+# Words of a path or an operation.
+_LOGIN = frozenset("login logon signin signup register authenticate".split())
+_REFRESH = frozenset("refresh renew".split())
+_LAST = frozenset(("token", "session"))
+_MAKES = frozenset("get mint create issue obtain fetch".split())
+_WEAK = frozenset("auth auths oauth oauth2 noauth authn sso callback tokens sessions".split())
+_ENDS = frozenset("logout signout revoke revocation introspect verify check".split())
+_GIVEN_IN_QUERY = ("code", "ticket", "token")
+# Nextcloud's getapppassword, Docker's token: safe, with Basic.
+_FETCHED_WITH_BASIC = re.compile("token|password|session|login|auth", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What a request says, as far as its answer's tokens depend on it."""
+
+    method: str
+    path: str
+    """API path, percent-decoded, without its query."""
+    why: str
+    """Why it is login-like, for the log ("a password in its body"); empty if it is not."""
+    renews: bool
+    """It brought what a new token is given for: password, code, assertion, grant, refresh token."""
+    has_password: bool
+    """Somebody logs in anew: with a password, a code, an assertion; no mere refresh token."""
+    says_refresh: bool
+    """The word refresh or renew is in the path or the operation."""
+    values: frozenset[str]
+    """Every string of 8 and more characters that it sent."""
+    says_login: bool = False
+    """A word for a login is in the path or the operation."""
+    weak: bool = False
+    """Login-like by little: only JWTs and what has a token's own name count in its answer."""
+    names: tuple[tuple[str, str], ...] = ()
+    """GraphQL: response keys that are aliases, and the fields they stand for."""
+    json_rpc: bool = False
+
+
+class _Given(NamedTuple):
+    """A value that a request gives, and the names beside it."""
+
+    name: str
+    value: str
+    beside: frozenset[str]
+
+
+class _Read(NamedTuple):
+    given: tuple[_Given, ...] = ()
+    asked: tuple[graphql.Asked, ...] = ()
+    operations: tuple[str, ...] = ()
+    """Names of operations: GraphQL's `operationName`, JSON-RPC's `method`."""
+    json_rpc: bool = False
+
+
+def read_request(method: str, target: str, headers: http.Headers, body: bytes | None) -> Sent:
+    """What a request says of a login. `target` is path and query; a body that streamed is None."""
+    path, _, query = target.partition("#")[0].partition("?")
+    path = unquote(path)
+    method = method.upper()
+    safe = method in _SAFE
+    parameters = parse_qsl(query)
+    read = _read_body(headers.get("content-type", ""), body or b"")
+    secrets = dict.fromkeys(_secrets(read))
+    in_query = {name.lower() for name, value in parameters if value}
+    segments = [segment for segment in path.split("/") if segment]
+    said = _said(segments, read)
+    basic = _has_basic(headers)
+
+    why, weak = "", False
+    if not safe and secrets:
+        why = f"{next(iter(secrets))} in its body"
+    elif safe and (name := next((name for name in _GIVEN_IN_QUERY if name in in_query), "")):
+        why = f"a {name} in its query"
+    elif not safe and said.strong:
+        why = said.strong
+    elif basic and (not safe or (segments and _FETCHED_WITH_BASIC.search(segments[-1]))):
+        why, weak = "Basic credentials", True
+    elif said.weak and not (safe and not said.refresh) and (said.refresh or not _carries(headers)):
+        why, weak = said.weak, True
+
+    has_password = any(secret != "a refresh token" for secret in secrets) or (
+        safe and bool(in_query & {"code", "ticket"})
+    )
+    return Sent(
+        method=method,
+        path=path,
+        why=why,
+        renews=bool(secrets) or has_password,
+        has_password=has_password,
+        says_refresh=said.refresh,
+        values=frozenset(_values(path, parameters, headers, read)),
+        says_login=said.login,
+        weak=weak,
+        names=tuple(
+            dict.fromkeys(
+                (field.key, field.name)
+                for asked in read.asked
+                for field in asked.fields
+                if field.key != field.name
+            )
+        ),
+        json_rpc=read.json_rpc,
+    )
+
+
+def _secrets(read: _Read) -> Iterator[str]:
+    """What a body gives to get a token for."""
+    for name, value, beside in read.given:
+        plain = re.sub("[^a-z]", "", name.lower())
+        last = (words(name) or [""])[-1]
+        if plain == "granttype" and value:
+            yield "a refresh token" if value == "refresh_token" else "a grant"
+        elif plain in _REFRESH_NAMES and len(value) >= SHORTEST:
+            yield "a refresh token"
+        elif what := _SECRET_NAMES.get(plain):
+            yield what
+        elif last == "password" or plain.endswith("password"):
+            yield "a password"  # user[password], current_password
+        elif plain == "secret" and beside & _WHO:  # Nginx Proxy Manager
+            yield "a password"
+
+
+class _Said(NamedTuple):
+    """What the words of path and operations say."""
+
+    strong: str
+    weak: str
+    login: bool
+    refresh: bool
+
+
+def _said(segments: list[str], read: _Read) -> _Said:
+    strong = weak = ""
+    login = refresh = ends = False
+    for segment in segments:
+        found = _spoken(segment)
+        refresh = refresh or bool(found & _REFRESH)
+        ends = ends or bool(found & _ENDS)
+        if word := next((word for word in words_of(segment) if word in _LOGIN | _REFRESH), ""):
+            strong = strong or f"the path segment {word}"
+            login = login or word in _LOGIN
+        elif word := next((word for word in words_of(segment) if word in _WEAK), ""):
+            weak = weak or f"the path segment {word}"
+    if segments:
+        last = words_of(segments[-1])
+        makes = len(last) == 2 and last[0] in _MAKES
+        if last and last[-1] in _LAST and (len(last) == 1 or makes):
+            strong = strong or f"the path segment {last[-1]}"
+    if ends:
+        weak = ""
+    for name in _operations(read):
+        for word in words_of(name):
+            if word in _LOGIN | _REFRESH or (word == "token" and words_of(name)[-1] == "create"):
+                strong = strong or f"the operation {word}"
+                login, refresh = login or word in _LOGIN, refresh or word in _REFRESH
+    if refresh and not strong:
+        weak = weak or "the word refresh"
+    return _Said(strong, weak or (strong if refresh else ""), login, refresh)
+
+
+def _spoken(segment: str) -> frozenset[str]:
+    return frozenset(words_of(segment))
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a path segment, with `sign in` and `log-in` as one."""
+    found: list[str] = []
+    for word in words(text):
+        if word in ("in", "up", "on", "out") and found and found[-1] in ("sign", "log"):
+            found[-1] += word
+        else:
+            found.append(word)
+    return found
+
+
+def _operations(read: _Read) -> Iterator[str]:
+    yield from read.operations
+    for asked in read.asked:
+        yield from (field.name for field in asked.fields if field.asks)
+
+
+def _carries(headers: http.Headers) -> bool:
+    """Whether a request has a credential in a header; a key that names only the app is none."""
+    return any(
+        not {"authorization", "token", "session"}.isdisjoint(words(name)) and value
+        for name, value in headers.items(multi=True)
+    )
+
+
+def _has_basic(headers: http.Headers) -> bool:
+    value: str = headers.get("authorization", "")
+    return value[:6].lower() == "basic "
+
+
+def _values(
+    path: str, parameters: list[tuple[str, str]], headers: http.Headers, read: _Read
+) -> Iterator[str]:
+    texts = path.split("/") + [value for _, value in parameters]
+    texts += [given.value for given in read.given]
+    texts += [value for asked in read.asked for _, value in asked.arguments]
+    for name, value in headers.items(multi=True):
+        if name.lower() == "cookie":
+            texts += [unquote(pair.partition("=")[2]) for pair in value.split(";")]
+        else:
+            texts += [value, value.rpartition(" ")[2]]
+    if _has_basic(headers):
+        try:
+            pair = base64.b64decode(headers["authorization"][6:].strip()).decode("utf-8", "replace")
+            texts += pair.partition(":")[::2]
+        except ValueError:
+            pass
+    yield from (text for text in texts if len(text) >= SHORTEST)
+
+
+def _read_body(content_type: str, body: bytes) -> _Read:
+    """What a body gives: a JSON document, a form, or a GraphQL or JSON-RPC request."""
+    kind = content_type.partition(";")[0].strip().lower()
+    if not body or len(body) > _LONGEST_BODY:
+        return _Read()
+    if kind == "multipart/form-data":
+        try:
+            parts = decode_multipart(content_type, body)
+        except ValueError:
+            return _Read()
+        return _form(
+            [(name.decode("latin-1"), value.decode("utf-8", "replace")) for name, value in parts]
+        )
+    text = body.decode("utf-8-sig", "replace")
+    if kind == "application/graphql":
+        return _graphql(text, _Read())
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return _form(parse_qsl(text)) if "form" in kind or "=" in text[:200] else _Read()
+    return _json(document)
+
+
+def _form(pairs: list[tuple[str, str]]) -> _Read:
+    beside = frozenset(name.lower() for name, _ in pairs)
+    read = _Read(tuple(_Given(re.sub(r".*\[(\w+)\]$", r"\1", n), v, beside) for n, v in pairs))
+    for name, value in pairs:
+        if name == "query" and "{" in value:
+            read = _graphql(value, read)
+    return read
+
+
+def _json(document: object) -> _Read:
+    read = _Read(tuple(_leaves(document)))
+    for request in document if isinstance(document, list) else [document]:
+        if not isinstance(request, dict):
+            continue
+        if isinstance(query := request.get("query"), str) and "{" in query:
+            read = _graphql(query, read)
+        for name in ("operationName", "method"):
+            json_rpc = name == "method" and "jsonrpc" in request
+            if isinstance(value := request.get(name), str) and (name != "method" or json_rpc):
+                read = read._replace(operations=(*read.operations, value))
+            read = read._replace(json_rpc=read.json_rpc or json_rpc)
+    return read
+
+
+def _graphql(text: str, read: _Read) -> _Read:
+    asked = graphql.read_document(text)
+    beside = frozenset(name.lower() for name, _ in asked.arguments)
+    given = tuple(_Given(name, value, beside) for name, value in asked.arguments)
+    return read._replace(given=read.given + given, asked=(*read.asked, asked))
+
+
+def _leaves(document: object) -> Iterator[_Given]:
+    """Every string or number that is not empty, under its name."""
+    waiting: list[tuple[str, object, frozenset[str]]] = [("", document, frozenset())]
+    while waiting:
+        name, value, beside = waiting.pop()
+        if isinstance(value, dict):
+            beside = frozenset(str(key).lower() for key in value)
+            waiting += ((key, child, beside) for key, child in value.items())
+        elif isinstance(value, list):
+            waiting += ((name, child, beside) for child in value)
+        elif isinstance(value, (str, int)) and not isinstance(value, bool) and value != "":
+            yield _Given(name, str(value), beside)
