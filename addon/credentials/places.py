@@ -61,7 +61,6 @@ _AUTH_PARAM = re.compile(
 )
 _NO_FIELD_VALUE = re.compile(r"[\0-\x08\x0a-\x1f\x7f]|^[ \t]|[ \t]$|^$")  # RFC 9110, 5.5
 _CONTROL = re.compile(r"[\0-\x1f\x7f]")
-_IN_BASE64URL = "base64url."
 _SUBPROTOCOL = "sec-websocket-protocol"
 _TOLD = {"authorization": "Authorization", _SUBPROTOCOL: "Sec-WebSocket-Protocol"}
 _MOST_SEPARATORS = 8
@@ -260,8 +259,9 @@ def _params(value: str, begin: int) -> Iterator[re.Match[str]]:
 def _subprotocols(text: str, read: Reader) -> Filled | None:
     """The one member that is a stand-in, whole or after a prefix that says so.
 
-    As `new WebSocket(url, ["access_token", TOKEN])`; `openai-insecure-api-key.TOKEN`; Kubernetes'
-    `base64url.bearer.authorization.k8s.io.` and the token in base64url.
+    As `new WebSocket(url, ["access_token", TOKEN])`; `openai-insecure-api-key.TOKEN`; and in
+    base64url after Kubernetes' `base64url.bearer.authorization.k8s.io.`, in base64 after openHAB's
+    `org.openhab.ws.accessToken.base64.`.
     """
     members = text.split(",")
     found = [
@@ -278,9 +278,7 @@ def _subprotocols(text: str, read: Reader) -> Filled | None:
 
 
 def _subprotocol(member: str, read: Reader) -> Filled | None:
-    if (MARK not in member and not member.startswith(_IN_BASE64URL)) or (
-        not _RFC_TOKEN.fullmatch(member)
-    ):
+    if (MARK not in member and "base64" not in member) or (not _RFC_TOKEN.fullmatch(member)):
         return None
     starts = [0, *(at.end() for at in re.finditer("[-._]", member))]
     for start in starts[: _MOST_SEPARATORS + 1]:
@@ -290,19 +288,25 @@ def _subprotocol(member: str, read: Reader) -> Filled | None:
         if MARK in rest and (meant := read(rest)):
             token = _as_rfc_token(meant.token)
             return (prefix + token, meant) if token else None
-        if (
-            prefix.startswith(_IN_BASE64URL)
-            and (inner := _decoded(rest))
-            and (meant := read(inner))
-        ):
-            encoded = base64.urlsafe_b64encode(meant.token.encode("utf-8", "replace")).decode()
-            return prefix + encoded.rstrip("="), meant
+        if "base64" in prefix and (inner := _decoded(rest)) and (meant := read(inner)):
+            token = _in_base64(meant.token, for_url="base64url" in prefix)
+            return (prefix + token, meant) if token else None
     return None
 
 
 def _as_rfc_token(token: str) -> str | None:
     """As it is, or else encoded as a page must have done it: browsers refuse other characters."""
     return token if _RFC_TOKEN.fullmatch(token) else percent_encoded(token)
+
+
+def _in_base64(token: str, *, for_url: bool) -> str | None:
+    try:
+        data = token.encode()
+    except UnicodeEncodeError:
+        return None
+    encode = base64.urlsafe_b64encode if for_url else base64.b64encode
+    encoded = encode(data).decode().rstrip("=")
+    return encoded if _RFC_TOKEN.fullmatch(encoded) else None
 
 
 def _decoded(text: str) -> str | None:

@@ -17,9 +17,11 @@ _ABOUT_TOKENS = frozenset(
     "refresh renew renewal introspect introspection refreshtoken revoketoken tokenrefresh"
     " endsession".split()
 )
-# Of djangorestframework-simplejwt: nothing that only one of the two words names
+# Of djangorestframework-simplejwt, `/token/verify`: nothing that only one of two words names
+_TOKEN = frozenset({"token", "jwt"})
 _WITH_TOKEN = frozenset({"verify", "blacklist"})
 _SAFE = ("GET", "HEAD")
+_GRANT = re.compile("(?:^|&)grant_type=[^&]")
 _EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,5}$")  # `/users/sign_out.json`
 
 
@@ -33,6 +35,8 @@ def may_have_credentials_in_body(
     """
     if operations:
         return all(_is_about_tokens(_words(name)) for name in operations)
+    # As GoTrue has it, `/token?grant_type=refresh_token`
+    has_grant = has_grant or bool(_GRANT.search(path.partition("?")[2]))
     return has_grant or any(_is_about_tokens(found) for found in _path_words(path))
 
 
@@ -70,7 +74,7 @@ def _is_about_tokens(found: Collection[str]) -> bool:
     found = frozenset(found)
     all_of_them = _ABOUT_TOKENS | _LOGOUT | _REVOKE
     return not found.isdisjoint(all_of_them) or (
-        "token" in found and not found.isdisjoint(_WITH_TOKEN)
+        not found.isdisjoint(_TOKEN) and not found.isdisjoint(_WITH_TOKEN)
     )
 
 
@@ -79,7 +83,7 @@ def _path_words(path: str) -> Iterator[frozenset[str]]:
     before: frozenset[str] = frozenset()
     for segment in _segments(path):
         found = _words(segment)
-        yield found | (before & {"token"})
+        yield found | (before & _TOKEN)
         before = found
 
 
