@@ -29,7 +29,7 @@ def translate(
     """Replace the browser's credentials by the API's, in place; return the token that went in.
 
     The Cookie fields go, but for the forwarded cookies and the API's own. The token becomes the
-    header, unless `inject` is false. A header that the browser itself sent under that name stays only
+    header, unless `inject` is false. One that the browser itself sent under that name stays only
     without an auth cookie, so that server-side code and replays work, or where `own_passes`; its
     repetitions, and spellings that differ in `_` and `-`, never do.
 

@@ -1,7 +1,9 @@
 """A request to the API: the cookie becomes the header, and the API's cookies stay here."""
 
 import time
+from collections.abc import Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from credentials import carriers
@@ -51,6 +53,8 @@ class Api(Exchange):
     """The slots of the tokens for which stand-ins stood in the request."""
     in_body: tuple[str, ...] = ()
     """Those in its body."""
+    offered: Mapping[bytes, bytes] = MappingProxyType({})
+    """WebSocket subprotocols as the browser has offered them, by what the API got instead."""
     sent: Sent | None = None
     """What the request says, once an answer has come that may hand out tokens."""
     hands_out = False
@@ -90,6 +94,7 @@ class Api(Exchange):
     def answer_head(self) -> None:
         response = self.flow.response
         assert response
+        translating.name_offered_subprotocol(self, response)
         self.hands_out = handing_out.is_expected(self, response)
         self.translate_answer_head(response)
         if self._is_renewable(response) or carrier.may_be_another(self, response):

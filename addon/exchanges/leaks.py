@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterable, Mapping
 
 from messages.answers import Refused
+from messages.headers import without_digests
 from messages.redacted import Redacted
 from messages.streaming import Recorder
 from messages.text import printable
@@ -165,18 +166,6 @@ def replace_in_headers(response: http.Response, needles: Iterable[Needle]) -> No
         (name, value if name.lower() == b"set-cookie" else replaced(value, needles))
         for name, value in response.headers.fields
     )
-
-
-_DIGESTS = (
-    *("etag", "content-md5", "digest", "content-digest", "repr-digest", "signature"),
-    *("signature-input", "accept-ranges"),
-)
-
-
-def without_digests(headers: http.Headers) -> None:
-    """Drop what speaks of a body that was changed (RFC 9110, 8.8.3; RFC 9530; RFC 9421)."""
-    for name in _DIGESTS:
-        headers.pop(name, None)
 
 
 def record_without(response: http.Response, secrets: Iterable[str]) -> None:

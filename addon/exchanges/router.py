@@ -53,7 +53,7 @@ _LONGEST_REMEMBERED = 8 * 1024
 """Bytes of a head that is remembered: more than pages send, less than foreign ones could."""
 _STATE = (
     *("is_browser", "session", "held", "token", "refresh_token", "streams", "wallet"),
-    *("stood",),
+    *("stood", "offered"),
 )
 
 

@@ -5,13 +5,16 @@ from urllib.parse import quote
 
 from credentials import bodies, places, session_requests, socket_messages
 from credentials.stand_ins import MAIN, StandIns
-from messages.headers import IndexedHeaders
+from messages.headers import IndexedHeaders, without_digests
+from mitmproxy import http
 from tokens import graphql
 
 from exchanges import notes
 
 if TYPE_CHECKING:
     from exchanges.api import Api
+
+_SUBPROTOCOL = b"sec-websocket-protocol"
 
 
 def translate_head(exchange: "Api") -> None:
@@ -22,24 +25,41 @@ def translate_head(exchange: "Api") -> None:
     before = request.headers.fields
     fields, in_headers = places.translate_headers(before, settings.header.name, read)
     if in_headers:
+        changed = {old: new for old, new in zip(before, fields, strict=True) if new != old}
         request.headers = IndexedHeaders.with_fields(
             tuple(
-                new if new == old else (new[0], settings.recorded(new[1], new[1]))
-                for old, new in zip(before, fields, strict=True)
+                (new[0], settings.recorded(new[1], new[1])) if (new := changed.get(old)) else old
+                for old in before
             )
         )
-    path_too = session_requests.path_names_session(request.method, request.path)
-    target, in_target = places.translate_target(request.path, path_too=path_too, read=read)
+        for (name, offered), (_, sent) in changed.items():
+            if name.lower() == _SUBPROTOCOL:
+                exchange.offered = dict(zip(_members(sent), _members(offered), strict=True))
+    path = request.path
+    path_too = places.MARK in path and session_requests.path_names_session(request.method, path)
+    target, in_target = places.translate_target(path, path_too=path_too, read=read)
     if in_target:
         secrets = (quote(token, safe="").encode() for token in read.tokens.values())
         request.data.path = settings.recorded(target.encode("utf-8", "surrogateescape"), *secrets)
     _note(exchange, read, (*in_headers, *in_target))
 
 
+def name_offered_subprotocol(exchange: "Api", response: http.Response) -> None:
+    """The subprotocol that the API has chosen, as the browser offered it, in place.
+
+    A browser ends a connection for any other (RFC 6455, 4.1).
+    """
+    chosen = response.headers.get(_SUBPROTOCOL.decode(), "").strip().encode()
+    if offered := exchange.offered.get(chosen):
+        response.headers[_SUBPROTOCOL.decode()] = offered
+
+
 def may_have_them_in_body(exchange: "Api") -> bool:
-    """Whether the request's body is a place of stand-ins, by what its head says."""
-    path = exchange.flow.request.path
-    return _reader(exchange) is not None and session_requests.may_have_credentials_in_body(path)
+    """Whether the request's body may be a place of stand-ins, by what its head says."""
+    request = exchange.flow.request
+    is_form = "x-www-form-urlencoded" in request.headers.get("content-type", "").lower()
+    is_one = is_form or session_requests.may_have_credentials_in_body(request.path)
+    return is_one and _reader(exchange) is not None
 
 
 def translate_body(exchange: "Api") -> None:
@@ -65,6 +85,7 @@ def translate_body(exchange: "Api") -> None:
         request.raw_content = settings.recorded(new, new)
         if "content-length" in request.headers:
             request.headers["Content-Length"] = str(len(new))
+        without_digests(request.headers)
         exchange.in_body = tuple(slot for slot, _ in found)
         _note(exchange, read, found)
 
@@ -78,7 +99,8 @@ def translate_message(exchange: "Api") -> None:
     if not (read := _reader(exchange)):
         return
     metadata = exchange.flow.metadata
-    before = notes.TRANSLATED_MESSAGE in metadata
+    # A page that has said who it is in the handshake does not say it again.
+    before = bool(exchange.stood) or notes.TRANSLATED_MESSAGE in metadata
     text, found = socket_messages.translate_message(
         message.text, translated_before=before, read=read
     )
@@ -87,6 +109,10 @@ def translate_message(exchange: "Api") -> None:
         message.content = exchange.settings.recorded(new, new)
         metadata[notes.TRANSLATED_MESSAGE] = True
         _note(exchange, read, found)
+
+
+def _members(field: bytes) -> list[bytes]:
+    return [member.strip() for member in field.split(b",")]
 
 
 def _reader(exchange: "Api") -> StandIns | None:

@@ -47,7 +47,8 @@ def rules(flow: http.HTTPFlow, settings: Settings) -> Iterator[str]:
         yield f"{phrases.cookies(tuple(kept_back), 'kept back')} (cookie_auth_forward_cookies)"
     if metadata.get(notes.INJECTED):
         size = phrases.token_size(metadata[notes.SENT])
-        yield f"token: sent in the header {metadata.get(notes.HEADER, settings.header.name)} ({size})"
+        header = metadata.get(notes.HEADER, settings.header.name)
+        yield f"token: sent in the header {header} ({size})"
     elif places := metadata.get(notes.TRANSLATED):
         yield f"token: in the place of a stand-in ({', '.join(map(phrases.printable, places))})"
     elif settings.header.name in flow.request.headers:

@@ -19,8 +19,10 @@ logger = logging.getLogger(__name__)
 
 
 _LATE = frozenset(
-    (notes.RENEWED, notes.LEAK, notes.STAND_INS, notes.LEFT_ALONE, notes.LOGGED_OUT)
-    + (notes.CAPTURED, notes.HEADER, notes.TRANSLATED)
+    (
+        *(notes.RENEWED, notes.LEAK, notes.STAND_INS, notes.LEFT_ALONE, notes.LOGGED_OUT),
+        *(notes.CAPTURED, notes.HEADER, notes.TRANSLATED),
+    )
 )
 """What only the body or the answer tells of an exchange with the API."""
 
@@ -115,7 +117,6 @@ class Inspector:
         """The token that the flow carries in either direction, if that may be shown."""
         if self.proxy.configuration is None or self.proxy.settings.redact:
             return None
-        settings = self.proxy.settings
         if flow.metadata.get(notes.INJECTED):
             header = self._header(flow)
             return carriers.injected_token(flow.request.headers, header) if header else None

@@ -135,3 +135,15 @@ def lower_names(headers: http.Headers) -> None:
 def spelling(name: str) -> str:
     """The same for all names that a server may take for one: CGI and WSGI know no `-`."""
     return name.lower().replace("_", "-")
+
+
+_DIGESTS = (
+    *("etag", "content-md5", "digest", "content-digest", "repr-digest", "signature"),
+    *("signature-input", "accept-ranges"),
+)
+
+
+def without_digests(headers: http.Headers) -> None:
+    """Drop what speaks of a body that was changed (RFC 9110, 8.8.3; RFC 9530; RFC 9421)."""
+    for name in _DIGESTS:
+        headers.pop(name, None)
