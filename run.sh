@@ -11,6 +11,7 @@ usage: ./run.sh [--web] [--no-fast] [mitmproxy options]        the demo: a small
        ./run.sh [--web] [--no-fast] URL [mitmproxy options]    a proxy for the API at URL
        ./run.sh test [pytest arguments]                        linters, type check, tests, coverage
        ./run.sh bench [group …]                                what the proxy costs, beside others
+       ./run.sh bench stand-ins [--reference COMMIT]           what stand-ins cost
        ./run.sh --version                                      versions, for a report
 
 The proxy listens on http://localhost:8080; another port: --listen-port 9000.
@@ -240,7 +241,12 @@ test)
 bench)
     install test
     shift
-    exec "$venv/bin/python" "$root/tests/benchmarks/bench.py" "$@"
+    script=bench.py
+    if [ "${1:-}" = stand-ins ]; then
+        script=stand_ins.py
+        shift
+    fi
+    exec "$venv/bin/python" "$root/tests/benchmarks/$script" "$@"
     ;;
 http://* | https://*) proxy "$tool" "$@" ;;
 "" | -*) proxy "$tool" "${API_URL:-}" "$@" ;;

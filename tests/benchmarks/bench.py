@@ -4,7 +4,8 @@
 that a busy moment of the machine meets them all. A cell is the median of its rounds, and its ratio
 to bare mitmdump in the same round (median, least to most). No figure is asserted anywhere.
 
-`./run.sh bench requests bodies` measures these groups only: see GROUPS.
+`./run.sh bench requests bodies` measures these groups only: see GROUPS. `./run.sh bench stand-ins`
+is stand_ins.py.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -31,11 +32,10 @@ import psutil
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from api import MEGABYTE, SIZE  # noqa: E402
+from api import MEGABYTE, SIZE, TOKEN  # noqa: E402
 from support import ADDON, FAST_DISPATCH, Mitmdump, free_port, running  # noqa: E402
 
 CACHE = HERE / ".cache"
-TOKEN = "a-token-of-forty-characters-0123456789abc"
 HEADERS = {
     "Cookie": f"_ga=GA1.1.1; auth-token={TOKEN}; theme=dark",
     "User-Agent": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/130.0 Safari/537.36",
@@ -92,10 +92,10 @@ def api() -> Iterator[Peer]:
 
 
 @contextmanager
-def mitmdump(url: str, *scripts: Path) -> Iterator[Peer]:
+def mitmdump(url: str, *scripts: Path, options: tuple[str, ...] = ()) -> Iterator[Peer]:
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
-        options = ("-q", "--listen-port", str(port))
+        options = ("-q", "--listen-port", str(port), *options)
         process = Mitmdump(url, *options, confdir=Path(folder), scripts=scripts)
         with running(process):
             yield Peer(port, process.process.pid)
@@ -166,7 +166,7 @@ def answering(peer: Peer, seconds: float = 60) -> Peer:
 # What is measured
 
 
-def requests(peer: Peer) -> Measured:
+def requests(peer: Peer, fields: Mapping[str, str] = HEADERS) -> Measured:
     """Small requests over kept-alive connections.
 
     Processor time tells most where the neighbours of a rented machine are busy.
@@ -175,7 +175,8 @@ def requests(peer: Peer) -> Measured:
     for connections in (1, 16):
         load = wrk if shutil.which("wrk") else by_aiohttp
         before = peer.processor_time
-        rate, latency = load(f"http://127.0.0.1:{peer.port}{peer.prefix}/me", connections, SECONDS)
+        url = f"http://127.0.0.1:{peer.port}{peer.prefix}/me"
+        rate, latency = load(url, connections, SECONDS, fields)
         figures[f"requests/s, connections: {connections}"] = rate
         figures[f"median latency, ms, connections: {connections}"] = latency
         used = (peer.processor_time - before) / (rate * SECONDS)
@@ -183,8 +184,10 @@ def requests(peer: Peer) -> Measured:
     return figures
 
 
-def wrk(url: str, connections: int, seconds: float) -> tuple[float, float]:
-    headers = [part for name, value in HEADERS.items() for part in ("-H", f"{name}: {value}")]
+def wrk(
+    url: str, connections: int, seconds: float, fields: Mapping[str, str]
+) -> tuple[float, float]:
+    headers = [part for name, value in fields.items() for part in ("-H", f"{name}: {value}")]
     options = ["-t1", f"-c{connections}", f"-d{seconds}", "--latency", *headers]
     out = subprocess.run(["wrk", *options, url], capture_output=True, text=True, check=True).stdout
     assert not re.search("Non-2xx|Socket errors", out), out
@@ -195,13 +198,17 @@ def wrk(url: str, connections: int, seconds: float) -> tuple[float, float]:
     return float(rate[1]), float(latency[1]) * {"us": 0.001, "ms": 1, "s": 1000}[latency[2]]
 
 
-def by_aiohttp(url: str, connections: int, seconds: float) -> tuple[float, float]:
+def by_aiohttp(
+    url: str, connections: int, seconds: float, fields: Mapping[str, str]
+) -> tuple[float, float]:
     end = time.perf_counter() + seconds
-    latencies = ask(url, connections, lambda: time.perf_counter() < end)
+    latencies = ask(url, connections, lambda: time.perf_counter() < end, fields)
     return len(latencies) / seconds, statistics.median(latencies)
 
 
-def ask(url: str, connections: int, more: Callable[[], bool]) -> list[float]:
+def ask(
+    url: str, connections: int, more: Callable[[], bool], fields: Mapping[str, str] = HEADERS
+) -> list[float]:
     """Send requests as long as there are to be more; how long each took, in ms."""
     latencies: list[float] = []
 
@@ -215,7 +222,7 @@ def ask(url: str, connections: int, more: Callable[[], bool]) -> list[float]:
 
     async def run() -> None:
         connector = aiohttp.TCPConnector(limit=connections)
-        async with aiohttp.ClientSession(connector=connector, headers=HEADERS) as session:
+        async with aiohttp.ClientSession(connector=connector, headers=fields) as session:
             await asyncio.gather(*(work(session) for _ in range(connections)))
 
     asyncio.run(run())
