@@ -160,7 +160,7 @@ def takes_place_of(
     if same_place_seen or (sent.renews and not sent.has_password):
         return True
     # npm and Portainer ask for the password again before they make a key.
-    if sent.has_password and (sent.says_login or old_name_matches):
+    if sent.has_password and (sent.says_login or (old_name_matches and not sent.makes_keys)):
         return True
     old_jwt, new_jwt = jwt.decode(old), jwt.decode(candidate.value)
     # PocketBase, Medusa and Payload renew at a path of its own, with nothing but the old token.
@@ -380,7 +380,7 @@ class _Finder:
         elif "xml" in kind and "html" not in kind:
             elements = [(name, unescape(value)) for name, value in _ELEMENT.findall(text)]
             yield from self._in_leaves(_flat(elements, pointers=False))
-        elif "html" not in kind and len(text.split()) == 1 and "<" not in text:
+        elif len(text.split()) == 1 and "<" not in text:  # Laravel calls that HTML, too
             yield from self._whole(text)
         else:
             yield from self._in_text(text)

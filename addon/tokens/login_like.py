@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote
 
@@ -42,7 +43,9 @@ _LOGIN = frozenset("login logon signin signup register authenticate".split())
 _REFRESH = frozenset("refresh renew".split())
 _LAST = frozenset(("token", "session"))
 _MAKES = frozenset("get mint create issue obtain fetch".split())
-_WEAK = frozenset("auth auths oauth oauth2 noauth authn sso callback tokens sessions".split())
+_AUTH = frozenset("auth auths oauth oauth2 noauth authn sso callback".split())
+_PLURAL = frozenset(("tokens", "sessions"))
+_COLLECTIONS = _PLURAL | {"keys"}
 _ENDS = frozenset("logout signout revoke revocation introspect verify check".split())
 _GIVEN_IN_QUERY = ("code", "ticket", "token")
 # Nextcloud's getapppassword, Docker's token: safe, with Basic.
@@ -68,6 +71,8 @@ class Sent:
     """Every string of 8 and more characters that it sent."""
     says_login: bool = False
     """A word for a login is in the path or the operation."""
+    makes_keys: bool = False
+    """Its path is that of a collection of tokens or keys, to which it may add the user's own."""
     weak: bool = False
     """Login-like by little: only JWTs and what has a token's own name count in its answer."""
     names: tuple[tuple[str, str], ...] = ()
@@ -114,7 +119,9 @@ def read_request(method: str, target: str, headers: http.Headers, body: bytes | 
         why = said.strong
     elif basic and (not safe or (segments and _FETCHED_WITH_BASIC.search(segments[-1]))):
         why, weak = "Basic credentials", True
-    elif said.weak and not (safe and not said.refresh) and (said.refresh or not _carries(headers)):
+    elif said.refresh and said.strong:  # by GET
+        why, weak = said.strong, True
+    elif said.weak and not safe and not _carries(headers):
         why, weak = said.weak, True
 
     has_password = any(secret != "a refresh token" for secret in secrets) or (
@@ -129,6 +136,7 @@ def read_request(method: str, target: str, headers: http.Headers, body: bytes | 
         says_refresh=said.refresh,
         values=frozenset(_values(path, parameters, headers, read)),
         says_login=said.login,
+        makes_keys=said.makes_keys,
         weak=weak,
         names=tuple(
             dict.fromkeys(
@@ -166,39 +174,35 @@ class _Said(NamedTuple):
     weak: str
     login: bool
     refresh: bool
+    makes_keys: bool
 
 
 def _said(segments: list[str], read: _Read) -> _Said:
-    strong = weak = ""
-    login = refresh = ends = False
-    for segment in segments:
-        found = _spoken(segment)
-        refresh = refresh or bool(found & _REFRESH)
-        ends = ends or bool(found & _ENDS)
-        if word := next((word for word in words_of(segment) if word in _LOGIN | _REFRESH), ""):
-            strong = strong or f"the path segment {word}"
-            login = login or word in _LOGIN
-        elif word := next((word for word in words_of(segment) if word in _WEAK), ""):
-            weak = weak or f"the path segment {word}"
-    if segments:
-        last = words_of(segments[-1])
-        makes = len(last) == 2 and last[0] in _MAKES
-        if last and last[-1] in _LAST and (len(last) == 1 or makes):
-            strong = strong or f"the path segment {last[-1]}"
-    if ends:
-        weak = ""
-    for name in _operations(read):
-        for word in words_of(name):
-            if word in _LOGIN | _REFRESH or (word == "token" and words_of(name)[-1] == "create"):
-                strong = strong or f"the operation {word}"
-                login, refresh = login or word in _LOGIN, refresh or word in _REFRESH
-    if refresh and not strong:
-        weak = weak or "the word refresh"
-    return _Said(strong, weak or (strong if refresh else ""), login, refresh)
+    spoken = list(map(words_of, segments))
+    last = spoken[-1] if spoken else []
+    in_path = set(chain.from_iterable(spoken))
+    in_operations = [words_of(name) for name in _operations(read)]
+    makes_keys = bool(last) and last[-1] in _COLLECTIONS
 
+    strong = [f"the path segment {word}" for word in chain(*spoken) if word in _LOGIN | _REFRESH]
+    if last and last[-1] in _LAST and (len(last) == 1 or (len(last) == 2 and last[0] in _MAKES)):
+        strong.append(f"the path segment {last[-1]}")
+    strong += [
+        f"the operation {word}"
+        for name in in_operations
+        for word in name
+        if word in _LOGIN | _REFRESH or name == ["token", "create"]  # Saleor
+    ]
+    weak = [f"the path segment {word}" for word in chain(*spoken) if word in _AUTH | _PLURAL]
+    if in_path & _ENDS:
+        weak = []
 
-def _spoken(segment: str) -> frozenset[str]:
-    return frozenset(words_of(segment))
+    everything = in_path.union(*in_operations)
+    login = bool(everything & _LOGIN) or (
+        not makes_keys and bool(in_path & _AUTH or (last and last[-1] in _LAST))
+    )
+    refresh = bool(everything & _REFRESH)
+    return _Said(next(iter(strong), ""), next(iter(weak), ""), login, refresh, makes_keys)
 
 
 def words_of(text: str) -> list[str]:

@@ -39,7 +39,7 @@ _WHOLE: dict[str, Kind] = {
     "accesskey": "key",
     "authkey": "key",
     "password": "key",
-    "apppassword": "key",  # Nextcloud
+    "apppassword": "token",  # Nextcloud
     "sha1": "key",  # Gitea
 }
 # What stands before the word token, in the order in which it decides.
