@@ -145,7 +145,7 @@ def find(
     known = sent.values if sent else frozenset()
     found = [*finder.in_body(answer), *finder.in_headers(answer.headers)]
     new = dict.fromkeys(one for one in found if one.value not in known)
-    return sorted(new, key=lambda one: (one.rank, one.place.count("/")))
+    return sorted(new, key=lambda one: (one.rank, max(one.place.count("/"), 1)))
 
 
 def takes_place_of(
@@ -172,10 +172,13 @@ def takes_place_of(
     return (
         old_jwt is not None
         and new_jwt is not None
-        and old_jwt.claims.keys() == new_jwt.claims.keys() >= {"iss", "aud"}
-        and all(old_jwt.claims[name] == new_jwt.claims[name] for name in ("iss", "aud"))
-        and old_jwt.claims.get("sub") == new_jwt.claims.get("sub")
+        and old_jwt.claims.keys() == new_jwt.claims.keys()
+        and all(isinstance(old_jwt.claims.get(name), (str, list)) for name in ("iss", "aud"))
+        and all(old_jwt.claims.get(name) == new_jwt.claims.get(name) for name in _SAME)
     )
+
+
+_SAME = ("iss", "aud", "sub")
 
 
 class _Members(list[tuple[str, object]]):
@@ -233,7 +236,8 @@ def _starts_json(text: str) -> bool:
 def _parsed(text: str) -> object:
     """Raises Unreadable."""
     try:
-        return json.loads(text, object_pairs_hook=_Members)
+        # As float, integers of any length can be read; none of them is of interest here.
+        return json.loads(text, object_pairs_hook=_Members, parse_int=float)
     except (ValueError, RecursionError):
         raise Unreadable from None
 
@@ -286,7 +290,7 @@ _STRONG: frozenset[Kind] = frozenset(("access", "auth", "session", "token", "id"
 _DOUBTFUL = frozenset(("key", "id", "password", "sha1"))
 _SCHEME = re.compile(r"(?:bearer|token|jwt)\s+(?=\S)", re.IGNORECASE)
 _FORM = re.compile(r"[\w.-]+=[^\s&<]*(?:&[\w.-]+=[^\s&<]*)*", re.ASCII)
-_ELEMENT = re.compile(r"<([A-Za-z][\w.:-]*)[^<>]*>\s*([^<\s][^<]*?)\s*</\1>")
+_ELEMENT = re.compile(r"<([A-Za-z][\w.:-]*)[^<>]*>([^<]+)</\1>")
 _OTHER_HEADERS = frozenset(
     "set-cookie content-type content-length content-encoding content-security-policy date etag"
     " last-modified server vary www-authenticate proxy-authenticate authentication-info"
@@ -295,6 +299,7 @@ _OTHER_HEADERS = frozenset(
 _LEADING_ON = frozenset(("location", "content-location", "link", "refresh"))
 # Names and values beside the demand for a second factor.
 _FACTOR = frozenset("mfa otp totp 2fa tfa factor twofactor challenge".split())
+_NO = ("false", "no", "none", "0")
 _DEMAND = frozenset("required requires require needed must pending".split())
 
 
@@ -325,7 +330,7 @@ def _asks_for_more(document: object) -> bool:
             for key, child in value:
                 said = words(key)
                 text = child if isinstance(child, str) else ""
-                if child and _demands(said, "".join(said)):
+                if child and child not in _NO and _demands(said, "".join(said)):
                     return True
                 tells = said[-1:] in (["status"], ["type"], ["step"], ["error"])
                 if tells and _demands(words(text), ""):
@@ -378,7 +383,7 @@ class _Finder:
         elif "form-urlencoded" in kind or ("html" not in kind and _FORM.fullmatch(text)):
             yield from self._in_leaves(_flat(parse_qsl(text), pointers=True))
         elif "xml" in kind and "html" not in kind:
-            elements = [(name, unescape(value)) for name, value in _ELEMENT.findall(text)]
+            elements = [(name, unescape(value).strip()) for name, value in _ELEMENT.findall(text)]
             yield from self._in_leaves(_flat(elements, pointers=False))
         elif len(text.split()) == 1 and "<" not in text:  # Laravel calls that HTML, too
             yield from self._whole(text)
@@ -408,10 +413,8 @@ class _Finder:
                 continue
             found = True
             at = f"location:{name}" if header.lower() == "location" else f"header:{header}"
-            whole = JWT.search(value)
-            value = whole[0] if whole else value
             rank = _RANKS.get(kind_of(name), _NAMELESS_JWT)
-            yield self._candidate(value, _Leaf.named(name, value, at, {}), rank)
+            yield self._candidate(_jwt_or_all(value), _Leaf.named(name, value, at, {}), rank)
         if not found:
             yield from self._in_text(text, f"header:{header}")
 
@@ -444,20 +447,23 @@ class _Finder:
             return
         kind = _kind(leaf.meant)
         text = _SCHEME.sub("", leaf.text, count=1)
-        within = [] if JWT.fullmatch(text) else list(parameters_anywhere(text))
-        within = [pair for pair in within if may_be_token(*pair, strict=False)]
-        if "://" in text and within:  # an address, of which another page may make its own
-            for name, value in within:
-                whole = JWT.search(value)
-                rank = _RANKS.get(kind_of(name), _NAMELESS_JWT)
-                yield self._candidate(whole[0] if whole else value, leaf, rank)
+        if "://" in text and (found := self._in_target(text, leaf)):
+            yield from found
         elif kind == "never":
-            pass
-        elif (rank_of := self._rank(kind, text, leaf)) is not None:
-            yield self._candidate(text, leaf, rank_of)
+            return
+        elif (rank := self._rank(kind, text, leaf)) is not None:
+            yield self._candidate(text, leaf, rank)
         else:
             for match in JWT.finditer(text):
                 yield self._candidate(match[0], leaf, _NAMELESS_JWT)
+
+    def _in_target(self, text: str, leaf: _Leaf) -> list[Candidate]:
+        """What an address within a member leads on with: its parameters' names decide."""
+        return [
+            self._candidate(_jwt_or_all(value), leaf, _RANKS.get(kind_of(name), _NAMELESS_JWT))
+            for name, value in parameters_anywhere(text)
+            if may_be_token(name, value, strict=False)
+        ]
 
     # What they are
 
@@ -494,6 +500,11 @@ class _Finder:
         name = leaf.keys[-1] if leaf.keys else ""
         role = _ROLES.get(rank, "access")
         return Candidate(value, leaf.place, name, role, rank, _is_bound(value, leaf.beside))
+
+
+def _jwt_or_all(value: str) -> str:
+    match = JWT.search(value)
+    return match[0] if match else value
 
 
 def _speaks(names: tuple[str, ...]) -> bool:

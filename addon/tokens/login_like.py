@@ -7,7 +7,7 @@ is looked at in `tokens.candidates`.
 import base64
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple
@@ -104,7 +104,9 @@ def read_request(method: str, target: str, headers: http.Headers, body: bytes | 
     safe = method in _SAFE
     parameters = parse_qsl(query)
     read = _read_body(headers.get("content-type", ""), body or b"")
-    secrets = dict.fromkeys(_secrets(read))
+    secrets = dict.fromkeys(_secrets(read.given))
+    in_query_too = [_Given(name, value, frozenset()) for name, value in parameters]
+    password_in_query = "a password" in _secrets(in_query_too)  # Synology
     in_query = {name.lower() for name, value in parameters if value}
     segments = [segment for segment in path.split("/") if segment]
     said = _said(segments, read)
@@ -113,6 +115,8 @@ def read_request(method: str, target: str, headers: http.Headers, body: bytes | 
     why, weak = "", False
     if not safe and secrets:
         why = f"{next(iter(secrets))} in its body"
+    elif password_in_query:
+        why = "a password in its query"
     elif safe and (name := next((name for name in _GIVEN_IN_QUERY if name in in_query), "")):
         why = f"a {name} in its query"
     elif not safe and said.strong:
@@ -124,8 +128,10 @@ def read_request(method: str, target: str, headers: http.Headers, body: bytes | 
     elif said.weak and not safe and not _carries(headers):
         why, weak = said.weak, True
 
-    has_password = any(secret != "a refresh token" for secret in secrets) or (
-        safe and bool(in_query & {"code", "ticket"})
+    has_password = (
+        password_in_query
+        or any(secret != "a refresh token" for secret in secrets)
+        or (safe and bool(in_query & {"code", "ticket"}))
     )
     return Sent(
         method=method,
@@ -150,9 +156,9 @@ def read_request(method: str, target: str, headers: http.Headers, body: bytes | 
     )
 
 
-def _secrets(read: _Read) -> Iterator[str]:
+def _secrets(given: Iterable[_Given]) -> Iterator[str]:
     """What a body gives to get a token for."""
-    for name, value, beside in read.given:
+    for name, value, beside in given:
         plain = re.sub("[^a-z]", "", name.lower())
         last = (words(name) or [""])[-1]
         if plain == "granttype" and value:
