@@ -225,7 +225,7 @@ def replace_body(response: http.Response, captured: Captured) -> None:
         if name.lower() == b"set-cookie"
         or (
             name.decode("ascii", "replace").lower() not in _BODY_HEADERS
-            and not _repeats(value.decode("utf-8", "surrogateescape"), secrets, captured.others)
+            and not _repeat([value.decode("utf-8", "surrogateescape")], secrets, captured.others)
         )
     )
     response.trailers = None
@@ -414,22 +414,21 @@ def _redacted(
     rest = json_pointer.without(document, removed)
     body = json.dumps(rest)
     texts = [text for at, leaf in _leaves(rest) for text in (*at, leaf) if isinstance(text, str)]
-    if any(_repeats(text, secrets, others) for text in (body, *texts)):
-        return LOGGED_IN
-    return body.encode()
+    return LOGGED_IN if _repeat([body, *texts], secrets, others) else body.encode()
 
 
-def _repeats(text: str, secrets: list[str], others: tuple[str, ...]) -> bool:
-    """Whether a text holds one of these, written in whatever way (see `tokens.search`).
+def _repeat(texts: list[str], secrets: list[str], others: tuple[str, ...]) -> bool:
+    """Whether one of the texts holds one of these, written in whatever way (see `tokens.search`).
 
     Of the others, which nobody named, one that is shorter than a token may be in any text.
     """
+    if not set(others).isdisjoint(texts):
+        return True
     long = [other for other in others if len(other) >= SHORTEST]
+    text = "\n".join(texts)
     data = text.encode("utf-8", "surrogatepass")
-    return (
-        text in others
-        or any(_holds(text, secret) for secret in secrets)
-        or any(Needle.of(secret).found_in(data) for secret in (*secrets, *long))
+    return any(_holds(text, secret) for secret in secrets) or any(
+        Needle.of(secret).found_in(data) for secret in (*secrets, *long)
     )
 
 
