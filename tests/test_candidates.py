@@ -454,6 +454,11 @@ def test_in_a_body_of_more_than_a_mebibyte_only_jwts_are_found() -> None:
     assert {one.place for one in strict} == {"/token", "/jwt"}
 
 
+def test_among_more_than_ten_thousand_strings_only_jwts_are_found() -> None:
+    body = {"token": OPAQUE, "jwt": JWT, "list": ["a string"] * 10_000}
+    assert places(answered(body)) == {"/jwt": JWT}
+
+
 def test_strictly_whatever_stands_under_a_name_for_tokens_is_one() -> None:
     body = {"token": "abc", "my_token_here": "x y", "tokens": {"a": {"b": "c"}}, "mfaToken": "d"}
     found = find(answered(body | {"token_type": "Bearer"}), None, frozenset(), strict=True)

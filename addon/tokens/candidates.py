@@ -5,7 +5,8 @@ of JSON, of JSON within a string, of forms and of XML; a body that is one string
 address of a redirect; in any other text, what is a JWT. Set-Cookie is left to
 `credentials.forwarded`.
 
-Not found: an opaque token in an HTML page, and anything but JWTs in a body of more than 1 MiB.
+Not found: an opaque token in an HTML page, and anything but JWTs in a body of more than 1 MiB or
+10,000 strings: no login has that.
 """
 
 import json
@@ -24,6 +25,7 @@ from tokens.login_like import Sent
 from tokens.redirect import parameters_anywhere
 from tokens.suspicion import (
     JWT,
+    SHORTEST,
     Kind,
     is_about_token,
     is_formed,
@@ -38,6 +40,7 @@ from tokens.suspicion import (
 )
 
 _LONGEST_BODY = 1 << 20
+_MOST_STRINGS = 10_000
 _LONGEST_ENCODED = 256 * 1024
 """Bytes of a compressed body that is looked into: it may be a thousand times as long."""
 _MAX_DEPTH = 100
@@ -431,7 +434,13 @@ class _Finder:
             yield self._candidate(match[0], _Leaf(match[0], place), _NAMELESS_JWT)
 
     def _in_leaves(self, leaves: list[_Leaf], document: object = None) -> Iterator[Candidate]:
+        shortest = 1 if self.strict else SHORTEST
+        leaves = [leaf for leaf in leaves if len(leaf.text) >= shortest]
         opened = [inner for leaf in leaves for inner in _opened(leaf, self.aliases)]
+        if len(opened) > _MOST_STRINGS and not self.strict:
+            for leaf in opened:
+                yield from self._in_text(leaf.text, leaf.place)
+            return
         found = [(leaf, one) for leaf in opened for one in self._in_leaf(leaf)]
         if _asks_for_more(document):
             found = [(leaf, one) for leaf, one in found if one.rank in _SURE]

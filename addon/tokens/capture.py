@@ -354,8 +354,8 @@ def _may_be_no_json(response: http.Response, body: bytes, lenient: bool) -> bool
     except UnicodeDecodeError:
         return False
     said = "json" in response.headers.get("content-type", "").lower()
-    if not text:
-        return lenient
+    if not text:  # decoded to nothing, though, it may have been cut off
+        return lenient and not response.raw_content
     return not said and text[0] not in '{["'
 
 

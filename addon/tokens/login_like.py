@@ -286,7 +286,10 @@ def _read_body(content_type: str, body: bytes) -> _Read:
 
 def _form(pairs: list[tuple[str, str]]) -> _Read:
     beside = frozenset(name.lower() for name, _ in pairs)
-    read = _Read(tuple(_Given(re.sub(r".*\[(\w+)\]$", r"\1", n), v, beside) for n, v in pairs))
+    # user[password]=… is the member password of user
+    names = [name[:-1].rpartition("[")[2] if name[-1:] == "]" else name for name, _ in pairs]
+    given = (_Given(name, value, beside) for name, (_, value) in zip(names, pairs, strict=True))
+    read = _Read(tuple(given))
     for name, value in pairs:
         if name == "query" and "{" in value:
             read = _graphql(value, read)

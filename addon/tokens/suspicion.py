@@ -1,6 +1,7 @@
 """What looks like a token, by its name and its form, and which names may be told in messages."""
 
 import re
+from functools import lru_cache
 from typing import Literal
 
 Kind = Literal["access", "auth", "session", "token", "id", "key", "refresh", "never", ""]
@@ -73,6 +74,7 @@ def words(name: str) -> list[str]:
     return [word.lower() for word in _WORDS.findall(name)]
 
 
+@lru_cache(maxsize=1024)
 def kind_of(name: str) -> Kind:
     """What a member, header or parameter of this name may hold.
 
