@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote
@@ -68,7 +69,7 @@ class Sent:
     says_refresh: bool
     """The word refresh or renew is in the path or the operation."""
     values: frozenset[str]
-    """Every string of 8 and more characters that it sent."""
+    """Every string of 8 and more characters that it sent; none of a request that is no login."""
     says_login: bool = False
     """A word for a login is in the path or the operation."""
     makes_keys: bool = False
@@ -103,7 +104,7 @@ def read_request(method: str, target: str, headers: http.Headers, body: bytes | 
     method = method.upper()
     safe = method in _SAFE
     parameters = parse_qsl(query)
-    read = _read_body(headers.get("content-type", ""), body or b"")
+    read = _read_body(headers.get("content-type", ""), body) if body else _Read()
     secrets = dict.fromkeys(_secrets(read.given))
     in_query_too = [_Given(name, value, frozenset()) for name, value in parameters]
     password_in_query = "a password" in _secrets(in_query_too)  # Synology
@@ -140,7 +141,7 @@ def read_request(method: str, target: str, headers: http.Headers, body: bytes | 
         renews=bool(secrets) or has_password,
         has_password=has_password,
         says_refresh=said.refresh,
-        values=frozenset(_values(path, parameters, headers, read)),
+        values=frozenset(_values(path, parameters, headers, read) if why else ()),
         says_login=said.login,
         makes_keys=said.makes_keys,
         weak=weak,
@@ -185,7 +186,7 @@ class _Said(NamedTuple):
 
 def _said(segments: list[str], read: _Read) -> _Said:
     spoken = list(map(words_of, segments))
-    last = spoken[-1] if spoken else []
+    last = spoken[-1] if spoken else ()
     in_path = set(chain.from_iterable(spoken))
     in_operations = [words_of(name) for name in _operations(read)]
     makes_keys = bool(last) and last[-1] in _COLLECTIONS
@@ -197,7 +198,7 @@ def _said(segments: list[str], read: _Read) -> _Said:
         f"the operation {word}"
         for name in in_operations
         for word in name
-        if word in _LOGIN | _REFRESH or name == ["token", "create"]  # Saleor
+        if word in _LOGIN | _REFRESH or name == ("token", "create")  # Saleor
     ]
     weak = [f"the path segment {word}" for word in chain(*spoken) if word in _AUTH | _PLURAL]
     if in_path & _ENDS:
@@ -211,7 +212,8 @@ def _said(segments: list[str], read: _Read) -> _Said:
     return _Said(next(iter(strong), ""), next(iter(weak), ""), login, refresh, makes_keys)
 
 
-def words_of(text: str) -> list[str]:
+@lru_cache(maxsize=1024)
+def words_of(text: str) -> tuple[str, ...]:
     """The words of a path segment, with `sign in` and `log-in` as one."""
     found: list[str] = []
     for word in words(text):
@@ -219,7 +221,7 @@ def words_of(text: str) -> list[str]:
             found[-1] += word
         else:
             found.append(word)
-    return found
+    return tuple(found)
 
 
 def _operations(read: _Read) -> Iterator[str]:
@@ -264,7 +266,7 @@ def _values(
 def _read_body(content_type: str, body: bytes) -> _Read:
     """What a body gives: a JSON document, a form, or a GraphQL or JSON-RPC request."""
     kind = content_type.partition(";")[0].strip().lower()
-    if not body or len(body) > _LONGEST_BODY:
+    if len(body) > _LONGEST_BODY:
         return _Read()
     if kind == "multipart/form-data":
         try:
