@@ -168,7 +168,7 @@ def test_what_a_request_brings_and_says_is_told_apart() -> None:
 def test_all_that_a_request_sent_is_known() -> None:
     request = sent(
         "POST",
-        "/verify/path-token?q=query-token",
+        "/login/path-token?q=query-token",
         {"a": [{"b": "body-token"}], "query": '{ x(t: "text-token") }', "short": "short"},
         authorization="Bearer header-token",
         cookie="a=cookie-token",
@@ -352,6 +352,7 @@ def test_headers_and_parameters_may_be_for_pages_too() -> None:
         {"twoFactorRequired": 1, "session": OPAQUE},
         {"status": "MFA_REQUIRED", "token": OPAQUE},
         {"publicKey": {"challenge": "x" * 43}, "sessionId": UUID},
+        {"data": {"login": {"mustUseMfa": True, "mfa_required": True, "token": OPAQUE}}},
         {"poll": {"token": OPAQUE, "endpoint": "https://cloud.example.com/poll"}},
         {"mfaToken": JWT},
     ],
@@ -368,6 +369,8 @@ def test_a_step_of_a_login_hands_out_no_token(body: object) -> None:
         {"token": OPAQUE, "mfa_required": "false"},
         {"token": OPAQUE, "user": {"mfaEnabled": True, "factors": ["password"]}},
         {"access_token": OPAQUE, "ChallengeParameters": {}},
+        {"token": OPAQUE, "user": {"mfaRequired": True, "challenge": "run a mile"}},
+        {"state": {"token": OPAQUE}},
     ],
 )
 def test_an_answer_that_speaks_of_factors_and_wants_none_does(body: object) -> None:

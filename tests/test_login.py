@@ -485,7 +485,7 @@ def test_what_pages_may_read_passes() -> None:
     assert read({"chat": {"token": OTHER}}, exposed=frozenset({"token"})) is None
     location = f"/#chat_token={OTHER}"
     assert code(raw=b"", status=302, Location=location) == "token_not_found"
-    assert read(raw=b"", status=302, Location=location, exposed=frozenset({"chat_token"})) is None
+    assert read(raw=b"", status=302, Location=location, exposed=frozenset({"Chat_Token"})) is None
 
 
 def test_where_nobody_said_where_the_token_is_only_what_cannot_be_read_is_refused() -> None:

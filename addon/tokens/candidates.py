@@ -289,6 +289,8 @@ def _opened(leaf: _Leaf, aliases: Mapping[str, str]) -> Iterator[_Leaf]:
 _ITSELF = frozenset(
     "token jwt jwttoken value plaintext plaintexttoken raw string encoded tokenvalue".split()
 )
+# Of the words that deny, those that are also just parts of an application.
+_PARTS = frozenset("state page request next device sync front continue delta".split())
 _STRONG: frozenset[Kind] = frozenset(("access", "auth", "session", "token", "id", "refresh"))
 _DOUBTFUL = frozenset(("key", "id", "password", "sha1"))
 _SCHEME = re.compile(r"(?:bearer|token|jwt)\s+(?=\S)", re.IGNORECASE)
@@ -315,38 +317,35 @@ def _kind(names: tuple[str, ...]) -> Kind:
     kind = kind_of(names[-1]) if names else ""
     if len(names) > 1 and _squeezed(names[-1]) in _ITSELF:
         around = kind_of(names[-2])
-        if around == "never" or (around in _STRONG - {"session", "token"}):
+        if around == "never" and not _PARTS.issuperset(words(names[-2])):
+            return "never"
+        if around in _STRONG - {"session", "token"}:
             return around
         return kind or (around if around in _STRONG else "")
     return kind
 
 
-def _asks_for_more(document: object) -> bool:
-    """Whether an answer is but a step: its token goes back in the next request's body.
+def _asks_for_more(members: Mapping[str, object]) -> bool:
+    """Whether an object says that it is but a step: its token goes back in the next request.
 
-    As Cognito's `ChallengeName`, Nginx Proxy Manager's `requires_2fa`, Okta's `MFA_REQUIRED` say.
+    As Cognito's `ChallengeName`, Nginx Proxy Manager's `requires_2fa`, Okta's `MFA_REQUIRED` and
+    the options of WebAuthn do. What it says of the user, in an object of its own, is another thing.
     """
-    waiting = [document]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, _Members):
-            for key, child in value:
-                said = words(key)
-                text = child if isinstance(child, str) else ""
-                if child and child not in _NO and _demands(said, "".join(said)):
-                    return True
-                tells = said[-1:] in (["status"], ["type"], ["step"], ["error"])
-                if tells and _demands(words(text), ""):
-                    return True
-                waiting.append(child)
-        elif isinstance(value, list):
-            waiting += value
+    for name, value in members.items():
+        said = words(name)
+        if value and isinstance(value, str) and said in (["challenge"], ["challenge", "name"]):
+            return True
+        if isinstance(value, _Members) and said == ["public", "key"] and "challenge" in dict(value):
+            return True
+        if value and value not in _NO and _demands(said):
+            return True
+        tells = said[-1:] in (["status"], ["type"], ["step"], ["error"])
+        if tells and isinstance(value, str) and _demands(words(value)):
+            return True
     return False
 
 
-def _demands(said: list[str], text: str) -> bool:
-    if text in ("challenge", "challengename", "challenges"):
-        return True
+def _demands(said: list[str]) -> bool:
     joined = {first + second for first, second in pairwise(said)}  # 2 and fa, two and factor
     return not _FACTOR.isdisjoint(joined | set(said)) and not _DEMAND.isdisjoint(said)
 
@@ -442,8 +441,14 @@ class _Finder:
                 yield from self._in_text(leaf.text, leaf.place)
             return
         found = [(leaf, one) for leaf in opened for one in self._in_leaf(leaf)]
-        if _asks_for_more(document):
-            found = [(leaf, one) for leaf, one in found if one.rank in _SURE]
+        objects = {id(leaf.beside): leaf.beside for leaf, _ in found}
+        steps = {at for at, beside in objects.items() if _asks_for_more(beside)}
+        whole = isinstance(document, _Members) and _asks_for_more(dict(document))
+        found = [
+            (leaf, one)
+            for leaf, one in found
+            if one.rank in _SURE or not (whole or id(leaf.beside) in steps)
+        ]
         # Vaultwarden's page decrypts its vault with the Key beside the access_token.
         named = any(one.rank in _NAMED for _, one in found)
         for leaf, one in found:
@@ -534,7 +539,7 @@ def _flat(pairs: list[tuple[str, str]], *, pointers: bool) -> list[_Leaf]:
 
 def _is_bound(value: str, beside: Mapping[str, object]) -> bool:
     """Whether the page proves with a key of its own that a token is its."""
-    kinds = [kind for name, kind in beside.items() if _squeezed(name) == "tokentype"]
+    kinds = [beside.get(name) for name in ("token_type", "tokenType", "TokenType")]
     if any(isinstance(kind, str) and kind.lower() == "dpop" for kind in kinds):
         return True
     decoded = jwt.decode(value)

@@ -106,6 +106,7 @@ def read_answer(
 
     Raises Refused when the answer may hold a token that cannot be taken out of it.
     """
+    exposed = frozenset(map(str.lower, exposed))
     if redirect := _captured_redirect(method, response, sources, exposed, lenient):
         return redirect
     success = is_success(method, response)
