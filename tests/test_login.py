@@ -3,6 +3,7 @@
 import gzip
 import json
 import zlib
+from base64 import b64encode
 
 import brotli
 import pytest
@@ -11,6 +12,7 @@ from mitmproxy import http
 from mitmproxy.net.encoding import encode_zstd
 from tokens import capture
 from tokens.capture import Captured, parse_source
+from tokens.login_like import Sent, read_request
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
 
@@ -23,13 +25,18 @@ def read(
     method: str = "POST",
     pointers: tuple[str, ...] = ("/authToken",),
     redact: bool = False,
+    sent: Sent | None = None,
+    exposed: frozenset[str] = frozenset(),
+    lenient: bool = False,
     **headers: str,
 ) -> Captured | None:
     response = http.Response.make(status)
     response.headers = http.Headers((), **headers)
     response.raw_content = json.dumps(body).encode() if raw is None else raw
     parsed = tuple(parse_source(text) for text in pointers)
-    return capture.read_answer(method, response, parsed, redact=redact)
+    return capture.read_answer(
+        method, response, parsed, redact=redact, sent=sent, exposed=exposed, lenient=lenient
+    )
 
 
 def code(*args: object, **kwargs: object) -> str | None:
@@ -357,3 +364,139 @@ def test_what_stands_beside_the_token_is_known() -> None:
     captured = read({"data": [{"token": "t", "expires_in": 5}]}, pointers=("/data/0/token",))
     assert captured is not None
     assert captured.beside == {"token": "t", "expires_in": 5}
+
+
+# Other credentials in the answer of a listed login
+
+OTHER = "7c1Kx0vWq9ZtR3uE5nH2aPb8"
+
+
+@pytest.mark.parametrize(
+    ("body", "rest"),
+    [
+        ({"refresh_token": OTHER, "user": 1}, {"user": 1}),
+        ({"user": {"jwt": JWT, "id": 7}}, {"user": {"id": 7}}),
+        ({"session": OTHER, "a": [{"sessionId": OTHER}]}, {"a": [{}]}),
+        ({"x": JWT, "y": "z"}, {"y": "z"}),
+        ({"saved": json.dumps({"refreshToken": OTHER}), "y": "z"}, {"y": "z"}),
+        ({"refreshToken": OTHER, "again": f"<{OTHER}>"}, {"loggedIn": True}),
+        ({"refreshToken": "a/b+c/d+e/f+", "again": r"a\/b+c\/d+e\/f+"}, {"loggedIn": True}),
+        ({"refreshToken": OTHER, "again": b64encode(f"a:{OTHER}".encode()).decode()},
+         {"loggedIn": True}),
+        ({"refreshToken": OTHER, "again": OTHER.encode().hex()}, {"loggedIn": True}),
+        ({"refreshToken": OTHER, "k": {OTHER: 1}}, {"loggedIn": True}),
+        ({"again": b64encode(b"the main one").decode()}, {"loggedIn": True}),
+        ({"csrfToken": OTHER, "pushToken": OTHER[::-1]},
+         {"csrfToken": OTHER, "pushToken": OTHER[::-1]}),
+        ({"token": "abc", "note": "abcd"}, {"note": "abcd"}),
+    ],
+)  # fmt: skip
+def test_a_redacted_answer_has_no_other_credential_and_no_copy_of_one(
+    body: dict[str, object], rest: object
+) -> None:
+    captured = read({"authToken": "the main one"} | body, redact=True)
+    assert captured is not None
+    assert json.loads(captured.body) == rest
+
+
+def test_what_pages_may_read_stays_in_a_redacted_answer() -> None:
+    body = {"authToken": "the main one", "chat": {"token": OTHER}}
+    captured = read(body, redact=True, exposed=frozenset({"chat"}))
+    assert captured is not None
+    assert json.loads(captured.body) == {"chat": {"token": OTHER}}
+
+
+@pytest.mark.parametrize("redact", [True, False])
+def test_headers_with_other_credentials_go(redact: bool) -> None:
+    response = http.Response.make(200)
+    response.headers = http.Headers(
+        (),
+        X_Refresh_Token=OTHER,
+        X_Token="abc",
+        X_Jwt=JWT,
+        X_Echo=f"a {OTHER[::-1]}",
+        X_Request_Id="abcdef",
+    )
+    response.raw_content = json.dumps({"authToken": "t", "session": OTHER[::-1]}).encode()
+    sources = (parse_source("/authToken"),)
+    captured = capture.read_answer("POST", response, sources, redact=redact)
+    assert captured is not None
+    capture.replace_body(response, captured)
+    assert dict(response.headers) == {
+        "X-Request-Id": "abcdef",
+        "Cache-Control": "no-store",
+        "Content-Type": "application/json",
+        "content-length": str(len(captured.body)),
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        ({"key": OTHER}, "/key"),
+        ({"id": OTHER, "ttl": 1}, "/id"),
+        ({"apikey": OTHER}, "/apikey"),
+        ({"a": {"password": OTHER}}, "/a/password"),
+        ({"accessKey": OTHER}, "/accessKey"),
+        ({"sessionId": OTHER}, "/sessionId"),
+        ({"bearer": OTHER}, "/bearer"),
+        ({"refresh_token": OTHER * 9, "access_token": OTHER}, "/access_token"),
+        ({"refresh_token": OTHER * 9, "id_token": JWT}, "/id_token"),
+        ({"refresh_token": OTHER}, "/refresh_token"),
+    ],
+)
+def test_the_most_likely_token_is_suggested(body: object, place: str) -> None:
+    with pytest.raises(Refused) as caught:
+        read(body)
+    assert caught.value.code == "token_not_found"
+    assert f"--set cookie_auth_token={place} or, if pages" in caught.value.message
+
+
+def test_for_a_header_its_option_is_suggested() -> None:
+    with pytest.raises(Refused) as caught:
+        read({}, X_Auth_Token="abc")
+    assert "in a header: try --set cookie_auth_token=header:X-Auth-Token" in caught.value.message
+    assert caught.value.message.endswith("--set cookie_auth_expose=X-Auth-Token")
+
+
+def test_an_alias_in_the_request_hides_no_token() -> None:
+    query = {"query": "mutation { a: renewSession { b: token } }"}
+    sent = read_request("POST", "/graphql", http.Headers(), json.dumps(query).encode())
+    body = {"data": {"a": {"b": OTHER}}}
+    assert code(body) is None
+    assert code(body, sent=sent) == "token_not_found"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"mfaRequired": True, "mfaToken": JWT},
+        {"pushToken": OTHER, "registered": True},
+        {"emailVerificationToken": OTHER, "id": 7},
+        {"ChallengeName": "SMS_MFA", "Session": OTHER},
+    ],
+)
+def test_a_second_factor_a_registration_a_device_pass(body: object) -> None:
+    assert read(body) is None
+
+
+def test_what_pages_may_read_passes() -> None:
+    assert code({"chat": {"token": OTHER}}) == "token_not_found"
+    assert read({"chat": {"token": OTHER}}, exposed=frozenset({"token"})) is None
+    location = f"/#chat_token={OTHER}"
+    assert code(raw=b"", status=302, Location=location) == "token_not_found"
+    assert read(raw=b"", status=302, Location=location, exposed=frozenset({"Chat_Token"})) is None
+
+
+def test_where_nobody_said_where_the_token_is_only_what_cannot_be_read_is_refused() -> None:
+    assert read(raw=b"", lenient=True) is None
+    assert read({"token": OTHER}, lenient=True) is None
+    assert read(raw=f"<p>{JWT}".encode(), lenient=True) is None
+    assert read(raw=b"", status=302, Location=f"/?token={OTHER}", lenient=True) is None
+    assert code(raw=b"{", lenient=True) == "login_unreadable"
+    assert code(raw=b"\xff", lenient=True) == "login_unreadable"
+    assert code(raw=b"x", content_encoding="gzip", lenient=True) == "login_unreadable"
+    assert code({"authToken": 7}, lenient=True) == "login_unreadable"
+    captured = read({"authToken": "t"}, lenient=True)
+    assert captured is not None
+    assert captured.token == "t"

@@ -5,7 +5,8 @@ of JSON, of JSON within a string, of forms and of XML; a body that is one string
 address of a redirect; in any other text, what is a JWT. Set-Cookie is left to
 `credentials.forwarded`.
 
-Not found: an opaque token in an HTML page, and anything but JWTs in a body of more than 1 MiB.
+Not found: an opaque token in an HTML page, and anything but JWTs in a body of more than 1 MiB or
+10,000 strings: no login has that.
 """
 
 import json
@@ -24,6 +25,7 @@ from tokens.login_like import Sent
 from tokens.redirect import parameters_anywhere
 from tokens.suspicion import (
     JWT,
+    SHORTEST,
     Kind,
     is_about_token,
     is_formed,
@@ -38,6 +40,7 @@ from tokens.suspicion import (
 )
 
 _LONGEST_BODY = 1 << 20
+_MOST_STRINGS = 10_000
 _LONGEST_ENCODED = 256 * 1024
 """Bytes of a compressed body that is looked into: it may be a thousand times as long."""
 _MAX_DEPTH = 100
@@ -145,7 +148,7 @@ def find(
     known = sent.values if sent else frozenset()
     found = [*finder.in_body(answer), *finder.in_headers(answer.headers)]
     new = dict.fromkeys(one for one in found if one.value not in known)
-    return sorted(new, key=lambda one: (one.rank, one.place.count("/")))
+    return sorted(new, key=lambda one: (one.rank, max(one.place.count("/"), 1)))
 
 
 def takes_place_of(
@@ -160,7 +163,7 @@ def takes_place_of(
     if same_place_seen or (sent.renews and not sent.has_password):
         return True
     # npm and Portainer ask for the password again before they make a key.
-    if sent.has_password and (sent.says_login or old_name_matches):
+    if sent.has_password and (sent.says_login or (old_name_matches and not sent.makes_keys)):
         return True
     old_jwt, new_jwt = jwt.decode(old), jwt.decode(candidate.value)
     # PocketBase, Medusa and Payload renew at a path of its own, with nothing but the old token.
@@ -172,10 +175,13 @@ def takes_place_of(
     return (
         old_jwt is not None
         and new_jwt is not None
-        and old_jwt.claims.keys() == new_jwt.claims.keys() >= {"iss", "aud"}
-        and all(old_jwt.claims[name] == new_jwt.claims[name] for name in ("iss", "aud"))
-        and old_jwt.claims.get("sub") == new_jwt.claims.get("sub")
+        and old_jwt.claims.keys() == new_jwt.claims.keys()
+        and all(isinstance(old_jwt.claims.get(name), (str, list)) for name in ("iss", "aud"))
+        and all(old_jwt.claims.get(name) == new_jwt.claims.get(name) for name in _SAME)
     )
+
+
+_SAME = ("iss", "aud", "sub")
 
 
 class _Members(list[tuple[str, object]]):
@@ -233,7 +239,8 @@ def _starts_json(text: str) -> bool:
 def _parsed(text: str) -> object:
     """Raises Unreadable."""
     try:
-        return json.loads(text, object_pairs_hook=_Members)
+        # As float, integers of any length can be read; none of them is of interest here.
+        return json.loads(text, object_pairs_hook=_Members, parse_int=float)
     except (ValueError, RecursionError):
         raise Unreadable from None
 
@@ -282,11 +289,13 @@ def _opened(leaf: _Leaf, aliases: Mapping[str, str]) -> Iterator[_Leaf]:
 _ITSELF = frozenset(
     "token jwt jwttoken value plaintext plaintexttoken raw string encoded tokenvalue".split()
 )
+# Of the words that deny, those that are also just parts of an application.
+_PARTS = frozenset("state page request next device sync front continue delta".split())
 _STRONG: frozenset[Kind] = frozenset(("access", "auth", "session", "token", "id", "refresh"))
 _DOUBTFUL = frozenset(("key", "id", "password", "sha1"))
 _SCHEME = re.compile(r"(?:bearer|token|jwt)\s+(?=\S)", re.IGNORECASE)
 _FORM = re.compile(r"[\w.-]+=[^\s&<]*(?:&[\w.-]+=[^\s&<]*)*", re.ASCII)
-_ELEMENT = re.compile(r"<([A-Za-z][\w.:-]*)[^<>]*>\s*([^<\s][^<]*?)\s*</\1>")
+_ELEMENT = re.compile(r"<([A-Za-z][\w.:-]*)[^<>]*>([^<]+)</\1>")
 _OTHER_HEADERS = frozenset(
     "set-cookie content-type content-length content-encoding content-security-policy date etag"
     " last-modified server vary www-authenticate proxy-authenticate authentication-info"
@@ -295,6 +304,7 @@ _OTHER_HEADERS = frozenset(
 _LEADING_ON = frozenset(("location", "content-location", "link", "refresh"))
 # Names and values beside the demand for a second factor.
 _FACTOR = frozenset("mfa otp totp 2fa tfa factor twofactor challenge".split())
+_NO = ("false", "no", "none", "0")
 _DEMAND = frozenset("required requires require needed must pending".split())
 
 
@@ -307,38 +317,35 @@ def _kind(names: tuple[str, ...]) -> Kind:
     kind = kind_of(names[-1]) if names else ""
     if len(names) > 1 and _squeezed(names[-1]) in _ITSELF:
         around = kind_of(names[-2])
-        if around == "never" or (around in _STRONG - {"session", "token"}):
+        if around == "never" and not _PARTS.issuperset(words(names[-2])):
+            return "never"
+        if around in _STRONG - {"session", "token"}:
             return around
         return kind or (around if around in _STRONG else "")
     return kind
 
 
-def _asks_for_more(document: object) -> bool:
-    """Whether an answer is but a step: its token goes back in the next request's body.
+def _asks_for_more(members: Mapping[str, object]) -> bool:
+    """Whether an object says that it is but a step: its token goes back in the next request.
 
-    As Cognito's `ChallengeName`, Nginx Proxy Manager's `requires_2fa`, Okta's `MFA_REQUIRED` say.
+    As Cognito's `ChallengeName`, Nginx Proxy Manager's `requires_2fa`, Okta's `MFA_REQUIRED` and
+    the options of WebAuthn do. What it says of the user, in an object of its own, is another thing.
     """
-    waiting = [document]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, _Members):
-            for key, child in value:
-                said = words(key)
-                text = child if isinstance(child, str) else ""
-                if child and _demands(said, "".join(said)):
-                    return True
-                tells = said[-1:] in (["status"], ["type"], ["step"], ["error"])
-                if tells and _demands(words(text), ""):
-                    return True
-                waiting.append(child)
-        elif isinstance(value, list):
-            waiting += value
+    for name, value in members.items():
+        said = words(name)
+        if value and isinstance(value, str) and said in (["challenge"], ["challenge", "name"]):
+            return True
+        if isinstance(value, _Members) and said == ["public", "key"] and "challenge" in dict(value):
+            return True
+        if value and value not in _NO and _demands(said):
+            return True
+        tells = said[-1:] in (["status"], ["type"], ["step"], ["error"])
+        if tells and isinstance(value, str) and _demands(words(value)):
+            return True
     return False
 
 
-def _demands(said: list[str], text: str) -> bool:
-    if text in ("challenge", "challengename", "challenges"):
-        return True
+def _demands(said: list[str]) -> bool:
     joined = {first + second for first, second in pairwise(said)}  # 2 and fa, two and factor
     return not _FACTOR.isdisjoint(joined | set(said)) and not _DEMAND.isdisjoint(said)
 
@@ -378,9 +385,9 @@ class _Finder:
         elif "form-urlencoded" in kind or ("html" not in kind and _FORM.fullmatch(text)):
             yield from self._in_leaves(_flat(parse_qsl(text), pointers=True))
         elif "xml" in kind and "html" not in kind:
-            elements = [(name, unescape(value)) for name, value in _ELEMENT.findall(text)]
+            elements = [(name, unescape(value).strip()) for name, value in _ELEMENT.findall(text)]
             yield from self._in_leaves(_flat(elements, pointers=False))
-        elif "html" not in kind and len(text.split()) == 1 and "<" not in text:
+        elif len(text.split()) == 1 and "<" not in text:  # Laravel calls that HTML, too
             yield from self._whole(text)
         else:
             yield from self._in_text(text)
@@ -408,10 +415,8 @@ class _Finder:
                 continue
             found = True
             at = f"location:{name}" if header.lower() == "location" else f"header:{header}"
-            whole = JWT.search(value)
-            value = whole[0] if whole else value
             rank = _RANKS.get(kind_of(name), _NAMELESS_JWT)
-            yield self._candidate(value, _Leaf.named(name, value, at, {}), rank)
+            yield self._candidate(_jwt_or_all(value), _Leaf.named(name, value, at, {}), rank)
         if not found:
             yield from self._in_text(text, f"header:{header}")
 
@@ -428,10 +433,22 @@ class _Finder:
             yield self._candidate(match[0], _Leaf(match[0], place), _NAMELESS_JWT)
 
     def _in_leaves(self, leaves: list[_Leaf], document: object = None) -> Iterator[Candidate]:
+        shortest = 1 if self.strict else SHORTEST
+        leaves = [leaf for leaf in leaves if len(leaf.text) >= shortest]
         opened = [inner for leaf in leaves for inner in _opened(leaf, self.aliases)]
+        if len(opened) > _MOST_STRINGS and not self.strict:
+            for leaf in opened:
+                yield from self._in_text(leaf.text, leaf.place)
+            return
         found = [(leaf, one) for leaf in opened for one in self._in_leaf(leaf)]
-        if _asks_for_more(document):
-            found = [(leaf, one) for leaf, one in found if one.rank in _SURE]
+        objects = {id(leaf.beside): leaf.beside for leaf, _ in found}
+        steps = {at for at, beside in objects.items() if _asks_for_more(beside)}
+        whole = isinstance(document, _Members) and _asks_for_more(dict(document))
+        found = [
+            (leaf, one)
+            for leaf, one in found
+            if one.rank in _SURE or not (whole or id(leaf.beside) in steps)
+        ]
         # Vaultwarden's page decrypts its vault with the Key beside the access_token.
         named = any(one.rank in _NAMED for _, one in found)
         for leaf, one in found:
@@ -444,20 +461,23 @@ class _Finder:
             return
         kind = _kind(leaf.meant)
         text = _SCHEME.sub("", leaf.text, count=1)
-        within = [] if JWT.fullmatch(text) else list(parameters_anywhere(text))
-        within = [pair for pair in within if may_be_token(*pair, strict=False)]
-        if "://" in text and within:  # an address, of which another page may make its own
-            for name, value in within:
-                whole = JWT.search(value)
-                rank = _RANKS.get(kind_of(name), _NAMELESS_JWT)
-                yield self._candidate(whole[0] if whole else value, leaf, rank)
+        if "://" in text and (found := self._in_target(text, leaf)):
+            yield from found
         elif kind == "never":
-            pass
-        elif (rank_of := self._rank(kind, text, leaf)) is not None:
-            yield self._candidate(text, leaf, rank_of)
+            return
+        elif (rank := self._rank(kind, text, leaf)) is not None:
+            yield self._candidate(text, leaf, rank)
         else:
             for match in JWT.finditer(text):
                 yield self._candidate(match[0], leaf, _NAMELESS_JWT)
+
+    def _in_target(self, text: str, leaf: _Leaf) -> list[Candidate]:
+        """What an address within a member leads on with: its parameters' names decide."""
+        return [
+            self._candidate(_jwt_or_all(value), leaf, _RANKS.get(kind_of(name), _NAMELESS_JWT))
+            for name, value in parameters_anywhere(text)
+            if may_be_token(name, value, strict=False)
+        ]
 
     # What they are
 
@@ -496,6 +516,11 @@ class _Finder:
         return Candidate(value, leaf.place, name, role, rank, _is_bound(value, leaf.beside))
 
 
+def _jwt_or_all(value: str) -> str:
+    match = JWT.search(value)
+    return match[0] if match else value
+
+
 def _speaks(names: tuple[str, ...]) -> bool:
     """Whether one of the names speaks of tokens, and neither it nor the last says of what else."""
     if not names or is_about_token(names[-1]) or "never" in map(kind_of, names):
@@ -514,7 +539,7 @@ def _flat(pairs: list[tuple[str, str]], *, pointers: bool) -> list[_Leaf]:
 
 def _is_bound(value: str, beside: Mapping[str, object]) -> bool:
     """Whether the page proves with a key of its own that a token is its."""
-    kinds = [kind for name, kind in beside.items() if _squeezed(name) == "tokentype"]
+    kinds = [beside.get(name) for name in ("token_type", "tokenType", "TokenType")]
     if any(isinstance(kind, str) and kind.lower() == "dpop" for kind in kinds):
         return True
     decoded = jwt.decode(value)

@@ -106,6 +106,7 @@ def read_answer(
 
     Raises Refused when the answer may hold a token that cannot be taken out of it.
     """
+    exposed = frozenset(map(str.lower, exposed))
     if redirect := _captured_redirect(method, response, sources, exposed, lenient):
         return redirect
     success = is_success(method, response)
@@ -225,7 +226,7 @@ def replace_body(response: http.Response, captured: Captured) -> None:
         if name.lower() == b"set-cookie"
         or (
             name.decode("ascii", "replace").lower() not in _BODY_HEADERS
-            and not _repeats(value.decode("utf-8", "surrogateescape"), secrets, captured.others)
+            and not _repeat([value.decode("utf-8", "surrogateescape")], secrets, captured.others)
         )
     )
     response.trailers = None
@@ -354,8 +355,8 @@ def _may_be_no_json(response: http.Response, body: bytes, lenient: bool) -> bool
     except UnicodeDecodeError:
         return False
     said = "json" in response.headers.get("content-type", "").lower()
-    if not text:
-        return lenient
+    if not text:  # decoded to nothing, though, it may have been cut off
+        return lenient and not response.raw_content
     return not said and text[0] not in '{["'
 
 
@@ -414,22 +415,21 @@ def _redacted(
     rest = json_pointer.without(document, removed)
     body = json.dumps(rest)
     texts = [text for at, leaf in _leaves(rest) for text in (*at, leaf) if isinstance(text, str)]
-    if any(_repeats(text, secrets, others) for text in (body, *texts)):
-        return LOGGED_IN
-    return body.encode()
+    return LOGGED_IN if _repeat([body, *texts], secrets, others) else body.encode()
 
 
-def _repeats(text: str, secrets: list[str], others: tuple[str, ...]) -> bool:
-    """Whether a text holds one of these, written in whatever way (see `tokens.search`).
+def _repeat(texts: list[str], secrets: list[str], others: tuple[str, ...]) -> bool:
+    """Whether one of the texts holds one of these, written in whatever way (see `tokens.search`).
 
     Of the others, which nobody named, one that is shorter than a token may be in any text.
     """
+    if not set(others).isdisjoint(texts):
+        return True
     long = [other for other in others if len(other) >= SHORTEST]
+    text = "\n".join(texts)
     data = text.encode("utf-8", "surrogatepass")
-    return (
-        text in others
-        or any(_holds(text, secret) for secret in secrets)
-        or any(Needle.of(secret).found_in(data) for secret in (*secrets, *long))
+    return any(_holds(text, secret) for secret in secrets) or any(
+        Needle.of(secret).found_in(data) for secret in (*secrets, *long)
     )
 
 

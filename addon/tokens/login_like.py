@@ -7,8 +7,10 @@ is looked at in `tokens.candidates`.
 import base64
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote
 
@@ -42,7 +44,9 @@ _LOGIN = frozenset("login logon signin signup register authenticate".split())
 _REFRESH = frozenset("refresh renew".split())
 _LAST = frozenset(("token", "session"))
 _MAKES = frozenset("get mint create issue obtain fetch".split())
-_WEAK = frozenset("auth auths oauth oauth2 noauth authn sso callback tokens sessions".split())
+_AUTH = frozenset("auth auths oauth oauth2 noauth authn sso callback".split())
+_PLURAL = frozenset(("tokens", "sessions"))
+_COLLECTIONS = _PLURAL | {"keys"}
 _ENDS = frozenset("logout signout revoke revocation introspect verify check".split())
 _GIVEN_IN_QUERY = ("code", "ticket", "token")
 # Nextcloud's getapppassword, Docker's token: safe, with Basic.
@@ -65,9 +69,11 @@ class Sent:
     says_refresh: bool
     """The word refresh or renew is in the path or the operation."""
     values: frozenset[str]
-    """Every string of 8 and more characters that it sent."""
+    """Every string of 8 and more characters that it sent; none of a request that is no login."""
     says_login: bool = False
     """A word for a login is in the path or the operation."""
+    makes_keys: bool = False
+    """Its path is that of a collection of tokens or keys, to which it may add the user's own."""
     weak: bool = False
     """Login-like by little: only JWTs and what has a token's own name count in its answer."""
     names: tuple[tuple[str, str], ...] = ()
@@ -98,8 +104,10 @@ def read_request(method: str, target: str, headers: http.Headers, body: bytes | 
     method = method.upper()
     safe = method in _SAFE
     parameters = parse_qsl(query)
-    read = _read_body(headers.get("content-type", ""), body or b"")
-    secrets = dict.fromkeys(_secrets(read))
+    read = _read_body(headers.get("content-type", ""), body) if body else _Read()
+    secrets = dict.fromkeys(_secrets(read.given))
+    in_query_too = [_Given(name, value, frozenset()) for name, value in parameters]
+    password_in_query = "a password" in _secrets(in_query_too)  # Synology
     in_query = {name.lower() for name, value in parameters if value}
     segments = [segment for segment in path.split("/") if segment]
     said = _said(segments, read)
@@ -108,17 +116,23 @@ def read_request(method: str, target: str, headers: http.Headers, body: bytes | 
     why, weak = "", False
     if not safe and secrets:
         why = f"{next(iter(secrets))} in its body"
+    elif password_in_query:
+        why = "a password in its query"
     elif safe and (name := next((name for name in _GIVEN_IN_QUERY if name in in_query), "")):
         why = f"a {name} in its query"
     elif not safe and said.strong:
         why = said.strong
     elif basic and (not safe or (segments and _FETCHED_WITH_BASIC.search(segments[-1]))):
         why, weak = "Basic credentials", True
-    elif said.weak and not (safe and not said.refresh) and (said.refresh or not _carries(headers)):
+    elif said.refresh and said.strong:  # by GET
+        why, weak = said.strong, True
+    elif said.weak and not safe and not _carries(headers):
         why, weak = said.weak, True
 
-    has_password = any(secret != "a refresh token" for secret in secrets) or (
-        safe and bool(in_query & {"code", "ticket"})
+    has_password = (
+        password_in_query
+        or any(secret != "a refresh token" for secret in secrets)
+        or (safe and bool(in_query & {"code", "ticket"}))
     )
     return Sent(
         method=method,
@@ -127,8 +141,9 @@ def read_request(method: str, target: str, headers: http.Headers, body: bytes | 
         renews=bool(secrets) or has_password,
         has_password=has_password,
         says_refresh=said.refresh,
-        values=frozenset(_values(path, parameters, headers, read)),
+        values=frozenset(_values(path, parameters, headers, read) if why else ()),
         says_login=said.login,
+        makes_keys=said.makes_keys,
         weak=weak,
         names=tuple(
             dict.fromkeys(
@@ -142,9 +157,9 @@ def read_request(method: str, target: str, headers: http.Headers, body: bytes | 
     )
 
 
-def _secrets(read: _Read) -> Iterator[str]:
+def _secrets(given: Iterable[_Given]) -> Iterator[str]:
     """What a body gives to get a token for."""
-    for name, value, beside in read.given:
+    for name, value, beside in given:
         plain = re.sub("[^a-z]", "", name.lower())
         last = (words(name) or [""])[-1]
         if plain == "granttype" and value:
@@ -166,42 +181,39 @@ class _Said(NamedTuple):
     weak: str
     login: bool
     refresh: bool
+    makes_keys: bool
 
 
 def _said(segments: list[str], read: _Read) -> _Said:
-    strong = weak = ""
-    login = refresh = ends = False
-    for segment in segments:
-        found = _spoken(segment)
-        refresh = refresh or bool(found & _REFRESH)
-        ends = ends or bool(found & _ENDS)
-        if word := next((word for word in words_of(segment) if word in _LOGIN | _REFRESH), ""):
-            strong = strong or f"the path segment {word}"
-            login = login or word in _LOGIN
-        elif word := next((word for word in words_of(segment) if word in _WEAK), ""):
-            weak = weak or f"the path segment {word}"
-    if segments:
-        last = words_of(segments[-1])
-        makes = len(last) == 2 and last[0] in _MAKES
-        if last and last[-1] in _LAST and (len(last) == 1 or makes):
-            strong = strong or f"the path segment {last[-1]}"
-    if ends:
-        weak = ""
-    for name in _operations(read):
-        for word in words_of(name):
-            if word in _LOGIN | _REFRESH or (word == "token" and words_of(name)[-1] == "create"):
-                strong = strong or f"the operation {word}"
-                login, refresh = login or word in _LOGIN, refresh or word in _REFRESH
-    if refresh and not strong:
-        weak = weak or "the word refresh"
-    return _Said(strong, weak or (strong if refresh else ""), login, refresh)
+    spoken = list(map(words_of, segments))
+    last = spoken[-1] if spoken else ()
+    in_path = set(chain.from_iterable(spoken))
+    in_operations = [words_of(name) for name in _operations(read)]
+    makes_keys = bool(last) and last[-1] in _COLLECTIONS
+
+    strong = [f"the path segment {word}" for word in chain(*spoken) if word in _LOGIN | _REFRESH]
+    if last and last[-1] in _LAST and (len(last) == 1 or (len(last) == 2 and last[0] in _MAKES)):
+        strong.append(f"the path segment {last[-1]}")
+    strong += [
+        f"the operation {word}"
+        for name in in_operations
+        for word in name
+        if word in _LOGIN | _REFRESH or name == ("token", "create")  # Saleor
+    ]
+    weak = [f"the path segment {word}" for word in chain(*spoken) if word in _AUTH | _PLURAL]
+    if in_path & _ENDS:
+        weak = []
+
+    everything = in_path.union(*in_operations)
+    login = bool(everything & _LOGIN) or (
+        not makes_keys and bool(in_path & _AUTH or (last and last[-1] in _LAST))
+    )
+    refresh = bool(everything & _REFRESH)
+    return _Said(next(iter(strong), ""), next(iter(weak), ""), login, refresh, makes_keys)
 
 
-def _spoken(segment: str) -> frozenset[str]:
-    return frozenset(words_of(segment))
-
-
-def words_of(text: str) -> list[str]:
+@lru_cache(maxsize=1024)
+def words_of(text: str) -> tuple[str, ...]:
     """The words of a path segment, with `sign in` and `log-in` as one."""
     found: list[str] = []
     for word in words(text):
@@ -209,7 +221,7 @@ def words_of(text: str) -> list[str]:
             found[-1] += word
         else:
             found.append(word)
-    return found
+    return tuple(found)
 
 
 def _operations(read: _Read) -> Iterator[str]:
@@ -254,7 +266,7 @@ def _values(
 def _read_body(content_type: str, body: bytes) -> _Read:
     """What a body gives: a JSON document, a form, or a GraphQL or JSON-RPC request."""
     kind = content_type.partition(";")[0].strip().lower()
-    if not body or len(body) > _LONGEST_BODY:
+    if len(body) > _LONGEST_BODY:
         return _Read()
     if kind == "multipart/form-data":
         try:
@@ -276,7 +288,10 @@ def _read_body(content_type: str, body: bytes) -> _Read:
 
 def _form(pairs: list[tuple[str, str]]) -> _Read:
     beside = frozenset(name.lower() for name, _ in pairs)
-    read = _Read(tuple(_Given(re.sub(r".*\[(\w+)\]$", r"\1", n), v, beside) for n, v in pairs))
+    # user[password]=… is the member password of user
+    names = [name[:-1].rpartition("[")[2] if name[-1:] == "]" else name for name, _ in pairs]
+    given = (_Given(name, value, beside) for name, (_, value) in zip(names, pairs, strict=True))
+    read = _Read(tuple(given))
     for name, value in pairs:
         if name == "query" and "{" in value:
             read = _graphql(value, read)

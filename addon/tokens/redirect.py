@@ -43,7 +43,7 @@ class Redirect(NamedTuple):
 
 
 # Within another parameter, between semicolons, behind a second number sign.
-_ANYWHERE = re.compile(r"[?&;#]([^?&;#=]+)=([^&;#]+)")
+_ANYWHERE = re.compile(r"[?&;#]([^?&;#=]+)=([^?&;#]+)")
 
 
 def parameters_anywhere(location: str) -> list[tuple[str, str]]:

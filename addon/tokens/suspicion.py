@@ -1,6 +1,7 @@
 """What looks like a token, by its name and its form, and which names may be told in messages."""
 
 import re
+from functools import lru_cache
 from typing import Literal
 
 Kind = Literal["access", "auth", "session", "token", "id", "key", "refresh", "never", ""]
@@ -21,7 +22,7 @@ _NEVER = frozenset(
     "csrf xsrf antiforgery nonce request cursor page paging pagination next prev previous"
     " continuation continue sync delta push fcm apns expo device mfa otp totp challenge state"
     " verification verify confirmation confirm reset recovery invite invitation logout poll"
-    " unsubscribe captcha idempotency".split()
+    " unsubscribe captcha idempotency front".split()  # SuperTokens' front-token tells the page who
 )
 _WHOLE: dict[str, Kind] = {
     "access": "access",
@@ -39,7 +40,7 @@ _WHOLE: dict[str, Kind] = {
     "accesskey": "key",
     "authkey": "key",
     "password": "key",
-    "apppassword": "key",  # Nextcloud
+    "apppassword": "token",  # Nextcloud
     "sha1": "key",  # Gitea
 }
 # What stands before the word token, in the order in which it decides.
@@ -73,6 +74,7 @@ def words(name: str) -> list[str]:
     return [word.lower() for word in _WORDS.findall(name)]
 
 
+@lru_cache(maxsize=1024)
 def kind_of(name: str) -> Kind:
     """What a member, header or parameter of this name may hold.
 

@@ -1,0 +1,505 @@
+"""Finding tokens: in the answers of real APIs (tests/answers), and rule by rule."""
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+from answers.figures import PARTS, Row, figures, literal, ours, rows, verdict
+from mitmproxy import http
+from tokens.candidates import Answer, Candidate, find, takes_place_of
+from tokens.login_like import Sent, read_request
+from tokens.suspicion import kind_of
+
+
+def encoded(document: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(document).encode()).rstrip(b"=").decode()
+
+
+def jwt(**claims: object) -> str:
+    return f"{encoded({'alg': 'HS256'})}.{encoded(claims)}.c2lnbmF0dXJl"
+
+
+JWT = jwt(sub="1")
+OPAQUE = "mF9B5f41JqM0z7TqLr8wYc2d"
+OTHER = "7c1Kx0vWq9ZtR3uE5nH2aPb8"
+UUID = "1ee712d0-fad4-4b0e-9b1c-2f8f5c0a7d11"
+
+# The real answers
+
+WRONG = {
+    "PocketBase file token": "a short-lived token for downloads, at a path that says token: passes",
+    "OctoPrint app key granted": "a GET without a credential is no login, whatever it answers",
+    "Salt login": "header and body hold two tokens, of which either does",
+}
+"""Rows that are known to be judged otherwise than their label says."""
+
+
+@pytest.mark.parametrize("row", rows(), ids=lambda row: row.name)
+def test_the_tokens_of_a_real_answer_are_found_and_nothing_else(
+    row: Row, request: pytest.FixtureRequest
+) -> None:
+    if row.name in WRONG:
+        request.applymarker(pytest.mark.xfail(reason=WRONG[row.name], strict=True))
+    found = verdict(row, ours(row))
+    assert found.missed == []
+    assert found.wrong == []
+    assert found.main
+
+
+def test_the_table_is_large_enough_and_names_its_sources() -> None:
+    table = rows()
+    assert len([row for row in table if row.fields["checked"] == "read"]) >= 80
+    assert len({row.name for row in table}) == len(table)
+    assert all(row.fields["source"] for row in table)
+    assert sum(row.part != "tune" for row in table) > len(table) / 3
+    for row in table:
+        tokens, others = row.fields["tokens"], row.fields["not_tokens"]
+        assert set(tokens).isdisjoint(others)
+        assert all(len(row.value(place)) >= 8 for place in tokens)
+        assert all(isinstance(row.value(place), str) for place in others)
+
+
+@pytest.mark.parametrize(("title", "judge"), [("section 6", literal), ("ours", ours)])
+def test_the_figures_that_are_told_are_those_that_are_measured(title: str, judge: object) -> None:
+    told = (Path(__file__).parent / "answers" / "README.md").read_text()
+    measured = figures(judge)  # type: ignore[arg-type]
+    for part in PARTS:
+        columns = ("rows", "right", "missed", "wrongly hidden", "wrong main")
+        numbers = " | ".join(str(measured[part][column]) for column in columns)
+        assert f"| {title} | {part} | {numbers} |" in told
+
+
+# What a request says
+
+
+def sent(method: str = "POST", target: str = "/login", body: object = None, **headers: str) -> Sent:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    kind = {} if isinstance(body, bytes) else {"content_type": "application/json"}
+    fields = http.Headers((), **(kind | headers))
+    return read_request(method, target, fields, None if body is None else data)
+
+
+LOGIN = sent(body={"password": "x"})
+BASIC = "Basic YWRhOnNlY3JldA=="
+FORM = "application/x-www-form-urlencoded"
+MULTIPART = "multipart/form-data; boundary=b"
+
+
+@pytest.mark.parametrize(
+    ("request_", "why"),
+    [
+        (sent("POST", "/x", {"password": "x"}), "a password in its body"),
+        (sent("POST", "/x", {"Username": "a", "Pw": "x"}), "a password in its body"),
+        (sent("POST", "/x", {"a": [{"PASSWORD": "x"}]}), "a password in its body"),
+        (sent("PUT", "/x", b"user[password]=x", content_type=FORM), "a password in its body"),
+        (sent("POST", "/x", {"identity": "a", "secret": "x"}), "a password in its body"),
+        (sent("POST", "/x", {"otp": 123456}), "a code in its body"),
+        (sent("POST", "/x", {"SAMLResponse": "x"}), "an assertion in its body"),
+        (sent("POST", "/x", b"grant_type=password", content_type=FORM), "a grant in its body"),
+        (sent("POST", "/x", {"refresh_token": OPAQUE}), "a refresh token in its body"),
+        (
+            sent("POST", "/x", b'--b\r\nContent-Disposition: form-data; name="code"\r\n\r\n1'
+                 b"\r\n--b--\r\n", content_type=MULTIPART),
+            "a code in its body",
+        ),
+        (sent("POST", "/x", {"query": 'mutation { a(password: "x") { b } }'}),
+         "a password in its body"),
+        (sent("POST", "/x", {"query": "{ a }", "variables": {"password": "x"}}),
+         "a password in its body"),
+        (sent("POST", "/api/signIn"), "the path segment signin"),
+        (sent("POST", "/Users/AuthenticateByName"), "the path segment authenticate"),
+        (sent("POST", "/log-in"), "the path segment login"),
+        (sent("POST", "/%6cogin/"), "the path segment login"),
+        (sent("POST", "/x/token"), "the path segment token"),
+        (sent("POST", "/getToken"), "the path segment token"),
+        (sent("POST", "/graphql", {"query": "mutation { a: tokenCreate(x: 1) { t } }"}),
+         "the operation token"),
+        (sent("POST", "/graphql", {"operationName": "Login"}), "the operation login"),
+        (sent("POST", "/rpc", {"jsonrpc": "2.0", "method": "user.login"}), "the operation login"),
+        (sent("POST", "/auth/noauth"), "the path segment auth"),
+        (sent("POST", "/client", authorization=BASIC), "Basic credentials"),
+        (sent("GET", "/v2/token", authorization=BASIC), "Basic credentials"),
+        (sent("GET", "/cb?code=x"), "a code in its query"),
+        (sent("GET", "/cb?ticket=x"), "a ticket in its query"),
+        (sent("GET", "/auth.cgi?account=a&passwd=x"), "a password in its query"),
+        (sent("GET", "/auth/refresh", authorization=f"Bearer {JWT}"), "the path segment refresh"),
+    ],
+)  # fmt: skip
+def test_a_request_that_is_like_a_login_says_why(request_: Sent, why: str) -> None:
+    assert request_.why == why
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        sent("GET", "/login"),
+        sent("GET", "/me", authorization=BASIC),
+        sent("POST", "/todos", {"text": "my password"}),
+        sent("POST", "/todos", {"code": ""}),
+        sent("POST", "/csrf-token"),
+        sent("POST", "/requestToken"),
+        sent("POST", "/getExpoPushToken"),
+        sent("POST", "/blogin"),
+        sent("POST", "/oauth/revoke"),
+        sent("POST", "/api/tokens", {"name": "ci"}, authorization=f"Bearer {JWT}"),
+        sent("POST", "/graphql", {"query": "{ me { lastLogin sessions { id } } }"}),
+        sent("POST", "/graphql", {"query": 'mutation { add(text: "login {") { id } }'}),
+        sent("POST", "/x", b"\xff\x00"),
+        sent("POST", "/x", b"[" * 200_000),
+        sent("POST", "/x", b'{"password":"' + b"x" * (1 << 20) + b'"}'),
+        sent("POST", "/x", None),
+    ],
+)
+def test_other_requests_are_not_like_a_login(request_: Sent) -> None:
+    assert request_.why == ""
+
+
+def test_what_a_request_brings_and_says_is_told_apart() -> None:
+    refresh = sent("POST", "/auth/refresh", {"refreshToken": OPAQUE})
+    assert (refresh.renews, refresh.has_password, refresh.says_refresh) == (True, False, True)
+    grant = sent("POST", "/t", b"grant_type=refresh_token&refresh_token=x", content_type=FORM)
+    assert (grant.renews, grant.has_password) == (True, False)
+    assert (LOGIN.renews, LOGIN.has_password, LOGIN.says_login) == (True, True, True)
+    basic = sent("POST", "/client", authorization=BASIC)
+    assert (basic.renews, basic.has_password) == (False, False)
+
+
+def test_all_that_a_request_sent_is_known() -> None:
+    request = sent(
+        "POST",
+        "/login/path-token?q=query-token",
+        {"a": [{"b": "body-token"}], "query": '{ x(t: "text-token") }', "short": "short"},
+        authorization="Bearer header-token",
+        cookie="a=cookie-token",
+    )
+    expected = {"path-token", "query-token", "body-token", "text-token", "header-token"}
+    assert expected | {"cookie-token"} <= request.values
+    assert "short" not in request.values
+    assert "some-secret" in sent(authorization="Basic YWRhOnNvbWUtc2VjcmV0").values
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("access", "access_token accessToken AccessToken access access-token X-Access-Token"),
+        ("auth", "authToken auth_token X-Auth-Token authentication_token refreshedToken auth"),
+        ("session", "session Session sessionId session_id sid sessionToken"),
+        ("token", "token jwt JWT bearer X-Subject-Token privatetoken tokens appPassword"),
+        ("id", "id_token idToken IdToken"),
+        ("refresh", "refresh refresh_token refreshToken RefreshToken"),
+        ("key", "key apikey api_key apiKey X-API-Key accessKey password"),
+        (
+            "never",
+            "csrfToken XSRF-TOKEN csrfmiddlewaretoken nextPageToken continuationToken pushToken"
+            " mfaToken challenge_token stateToken emailVerificationToken resetToken inviteToken"
+            " logout_token session_state requestToken deviceToken sync_token",
+        ),
+        (
+            "",
+            "accessor access_expiration AuthenticationProviderId auth_service sessionType"
+            " authorization_endpoint SessionInfo token_last_eight token_policies token_address"
+            " tokenName tokenType refreshTokenId refresh_token_expires_in factorType expires_in"
+            " sharedKey publishableKey id result",
+        ),
+    ],
+)
+def test_whole_words_of_a_name_and_the_last_one_decide(kind: str, names: str) -> None:
+    assert {name: kind_of(name) for name in names.split()} == dict.fromkeys(names.split(), kind)
+
+
+# Places
+
+
+def answered(body: object = b"", kind: str = "application/json", **headers: str) -> Answer:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return Answer(200, http.Headers((), **headers), data, kind)
+
+
+def places(answer: Answer, request: Sent | None = LOGIN, *exposed: str) -> dict[str, str]:
+    return {one.place: one.value for one in find(answer, request, frozenset(exposed))}
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        (answered({"data": [{"a/b": {"token": OPAQUE}}]}), {"/data/0/a~1b/token": OPAQUE}),
+        (answered({"token": f"Bearer {OPAQUE}"}), {"/token": OPAQUE}),
+        (answered({"tokens": [OPAQUE]}), {"/tokens/0": OPAQUE}),
+        (answered({"token": {"value": OPAQUE}}), {"/token/value": OPAQUE}),
+        (answered({"accessToken": {"tokenValue": OPAQUE}}), {"/accessToken/tokenValue": OPAQUE}),
+        (answered({"x": json.dumps({"token": OPAQUE})}), {"/x": OPAQUE}),
+        (answered({"x": json.dumps(json.dumps([{"token": OPAQUE}]))}), {"/x": OPAQUE}),
+        (answered({"user": JWT}), {"/user": JWT}),
+        (answered({"text": f"Use {JWT}."}), {"/text": JWT}),
+        (answered({"go": f"http://a/#access_token={OPAQUE}"}), {"/go": OPAQUE}),
+        (answered({"next": f"http://a/?t={JWT}"}), {"/next": JWT}),
+        (answered(b'{"token": NaN, "jwt": "%s", "n": 1e999}' % JWT.encode()), {"/jwt": JWT}),
+        (answered(b"\xef\xbb\xbf" + json.dumps({"jwt": JWT}).encode()), {"/jwt": JWT}),
+        (answered(b'{"n": %s, "jwt": "%s"}' % (b"9" * 5000, JWT.encode())), {"/jwt": JWT}),
+        (answered(OPAQUE), {"/": OPAQUE}),
+        (answered(JWT.encode(), "text/plain"), {"/": JWT}),
+        (answered(f"18|{OPAQUE}".encode(), "text/html"), {"/": f"18|{OPAQUE}"}),
+        (answered(f"access_token={OPAQUE}&scope=a".encode(), FORM), {"/access_token": OPAQUE}),
+        (answered(f"<p>{JWT}</p>".encode(), "text/html"), {"html": JWT}),
+        (answered(f"<a><token> {OPAQUE} </token></a>".encode(), "text/xml"), {"html": OPAQUE}),
+        (answered(b"{" + JWT.encode()), {"html": JWT}),
+        (answered(Authorization=f"Bearer {OPAQUE}"), {"header:Authorization": OPAQUE}),
+        (answered(access_token=OPAQUE), {"header:access-token": OPAQUE}),
+        (answered(X_Thing=JWT), {"header:X-Thing": JWT}),
+        (answered(X_Fallback_Cookies=json.dumps({"a": OPAQUE})),
+         {"header:X-Fallback-Cookies": OPAQUE}),
+        (answered(Location=f"/?token={OPAQUE}&x=1"), {"location:token": OPAQUE}),
+        (answered(Location=f"/app#/a?id_token={JWT}"), {"location:id_token": JWT}),
+        (answered(Location=f"/a?next=%2Fb%3Ftoken%3D{OPAQUE}"), {"location:token": OPAQUE}),
+        (answered(Location=f"/a/{JWT}"), {"header:Location": JWT}),
+        (answered(Refresh=f"0; url=/#access_token={OPAQUE}"), {"header:Refresh": OPAQUE}),
+    ],
+)  # fmt: skip
+def test_tokens_are_found_wherever_an_answer_has_them(
+    answer: Answer, found: dict[str, str]
+) -> None:
+    assert places(answer) == found
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        answered({"token": "short"}),
+        answered({"token": "has some blanks"}),
+        answered({"token": "x" * 32_769}),
+        answered({"token": "https://example.com/"}),
+        answered({"session": "2026-01-01T10:00:00Z"}),
+        answered({"access": "read-only", "session": "authenticated-user"}),
+        answered({"key": UUID, "sid": "PLUGIN_ACTION_COMMAND", "password": "too short"}),
+        answered({"id": OPAQUE, "name": "Ada"}),
+        answered({"result": OPAQUE}),
+        answered({"csrf": {"token": OPAQUE}, "push_token": JWT, "cursor": JWT}),
+        answered("Created"),
+        answered("authentication-succeeded"),
+        answered(b"<p>token=%s</p>" % OPAQUE.encode(), "text/html"),
+        answered(X_CSRF_Token=JWT, X_RateLimit_Limit_Tokens="150000000", ETag=f'"{JWT}"'),
+        answered(Set_Cookie=f"token={OPAQUE}"),
+        answered(Location="/?code=SplxlOBeZQQYbYS6WxSbIA&state=af0ifjsldkjaf0ifjsldkj"),
+        answered({"a.b.Users.DefaultAuthenticationProviderName": "x.y.Users.DefaultAuth" * 3}),
+    ],
+)
+def test_what_is_no_token_is_left_alone(answer: Answer) -> None:
+    assert places(answer) == {}
+
+
+def test_keys_and_ids_count_where_nothing_else_is_a_token() -> None:
+    assert places(answered({"key": OPAQUE})) == {"/key": OPAQUE}
+    assert places(answered({"id": OPAQUE, "ttl": 1209600})) == {"/id": OPAQUE}
+    assert places(answered({"id": UUID})) == {"/id": UUID}
+    assert places(answered({"result": OPAQUE, "jsonrpc": "2.0"})) == {"/result": OPAQUE}
+    assert places(answered({"key": OTHER, "access_token": OPAQUE})) == {"/access_token": OPAQUE}
+
+
+def test_of_a_request_that_is_hardly_a_login_only_named_tokens_and_jwts_count() -> None:
+    weak = sent("POST", "/keys", authorization=BASIC)
+    assert weak.weak
+    assert places(answered({"sid": OPAQUE, "password": OTHER, "apikey": OTHER}), weak) == {
+        "/sid": OPAQUE
+    }
+    assert places(answered(OPAQUE), weak) == {}
+    assert places(answered({"token": OPAQUE, "x": JWT}), weak) == {"/token": OPAQUE, "/x": JWT}
+
+
+def test_of_a_member_that_stands_there_twice_both_values_count() -> None:
+    body = f'{{"token": "{OPAQUE}", "token": "{OTHER}"}}'.encode()
+    found = find(answered(body), LOGIN, frozenset())
+    assert {one.value for one in found} == {OPAQUE, OTHER}
+
+
+def test_graphql_aliases_hide_no_token() -> None:
+    query = (
+        "mutation { a: renewSession(x: 1) { ...F } } fragment F on S { b: token c: csrfToken id }"
+    )
+    request = sent("POST", "/graphql", {"query": query, "variables": {"password": "x"}})
+    body = {"data": {"a": {"b": OPAQUE, "c": OTHER, "id": "7"}}}
+    (found,) = find(answered(body), request, frozenset())
+    assert (found.place, found.name, found.value) == ("/data/a/b", "b", OPAQUE)
+
+
+def test_what_the_request_sent_is_no_token_of_the_answer() -> None:
+    request = sent("POST", "/login", {"password": "x", "refresh_token": OTHER})
+    answer = answered({"token": OPAQUE, "refresh_token": OTHER})
+    assert places(answer, request) == {"/token": OPAQUE}
+
+
+@pytest.mark.parametrize("name", ["webhook", "TOKEN", "data"])
+def test_what_pages_may_read_is_left_alone_in_any_case(name: str) -> None:
+    answer = answered({"data": {"WebHook": {"Token": OPAQUE}}})
+    assert places(answer, LOGIN, name) == {}
+    assert places(answer, LOGIN, "other") == {"/data/WebHook/Token": OPAQUE}
+
+
+def test_headers_and_parameters_may_be_for_pages_too() -> None:
+    answer = answered(X_Auth_Token=OPAQUE, Location=f"/?token={OTHER}")
+    assert places(answer, LOGIN, "x-auth-token", "TOKEN") == {}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"ChallengeName": "SMS_MFA", "Session": OPAQUE},
+        {"requires_2fa": True, "token": JWT},
+        {"mfaRequired": True, "token": OPAQUE},
+        {"twoFactorRequired": 1, "session": OPAQUE},
+        {"status": "MFA_REQUIRED", "token": OPAQUE},
+        {"publicKey": {"challenge": "x" * 43}, "sessionId": UUID},
+        {"data": {"login": {"mustUseMfa": True, "mfa_required": True, "token": OPAQUE}}},
+        {"poll": {"token": OPAQUE, "endpoint": "https://cloud.example.com/poll"}},
+        {"mfaToken": JWT},
+    ],
+)
+def test_a_step_of_a_login_hands_out_no_token(body: object) -> None:
+    assert places(answered(body)) == {}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"token": OPAQUE, "mfaRequired": False},
+        {"token": OPAQUE, "challenge": None},
+        {"token": OPAQUE, "mfa_required": "false"},
+        {"token": OPAQUE, "user": {"mfaEnabled": True, "factors": ["password"]}},
+        {"access_token": OPAQUE, "ChallengeParameters": {}},
+        {"token": OPAQUE, "user": {"mfaRequired": True, "challenge": "run a mile"}},
+        {"state": {"token": OPAQUE}},
+    ],
+)
+def test_an_answer_that_speaks_of_factors_and_wants_none_does(body: object) -> None:
+    assert list(places(answered(body)).values()) == [OPAQUE]
+
+
+def test_the_main_token_comes_first() -> None:
+    order = {
+        "access_token": "access", "authToken": "access", "sessionToken": "access",
+        "token": "access", "id_token": "id", "profile": "other", "apikey": "access",
+        "refresh_token": "refresh",
+    }  # fmt: skip
+    body = {name: jwt(n=name) for name in reversed(order)} | {"apikey": OPAQUE}
+    found = find(answered(body), LOGIN, frozenset())
+    assert {one.name: one.role for one in found} == order
+    assert [one.name for one in found] == list(order)
+
+
+def test_of_two_of_a_kind_the_one_less_deep_comes_first_and_the_body_before_headers() -> None:
+    answer = answered({"user": {"access_token": OTHER}, "access_token": OPAQUE}, X_Access_Token=JWT)
+    found = [one.place for one in find(answer, LOGIN, frozenset())]
+    assert found == ["/access_token", "header:X-Access-Token", "/user/access_token"]
+
+
+def test_tokens_that_are_bound_to_a_key_of_the_pages_are_told() -> None:
+    bound = jwt(cnf={"jkt": "x"})
+    for body in ({"access_token": bound}, {"access_token": OPAQUE, "token_type": "DPoP"}):
+        (found,) = find(answered(body), LOGIN, frozenset())
+        assert found.bound
+    (found,) = find(answered({"access_token": JWT, "token_type": "Bearer"}), LOGIN, frozenset())
+    assert not found.bound
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("/data/0/token", "/data/0/token"),
+        ("/", "the body"),
+        ("html", "the body"),
+        ("/f7Qx9dK2m41/token", "the body"),
+        ("header:X-Auth-Token", "header:X-Auth-Token"),
+        ("header:f7Qx9dK2m41", "a header"),
+        ("location:token", "location:token"),
+        ("location:f7Qx9dK2m41", "the address"),
+    ],
+)
+def test_a_place_is_told_without_what_may_be_a_secret(place: str, told: str) -> None:
+    assert Candidate(OPAQUE, place, "", "access", 1, False).told == told
+
+
+@pytest.mark.parametrize(
+    ("answer", "readable"),
+    [
+        (answered({"a": 1}), True),
+        (answered(b""), True),
+        (answered(b"<p>", "text/html"), True),
+        (answered(b"<p>"), False),
+        (answered(b"\xff", "text/plain"), False),
+        (answered(b"[" * 200_000), False),
+        (answered(b"[" * 101 + b"]" * 101 + b" "), True),
+        (answered(b"[" * 150 + b"1" + b"]" * 150), False),
+        (Answer(200, http.Headers(), None, ""), False),
+    ],
+)
+def test_an_answer_says_whether_it_could_be_read(answer: Answer, readable: bool) -> None:
+    assert answer.readable is readable
+    assert places(answer) == {}
+
+
+def test_a_compressed_answer_is_decoded_and_one_that_cannot_be_is_not_readable() -> None:
+    response = http.Response.make(200, b"", {"content-encoding": "gzip"})
+    response.content = json.dumps({"token": OPAQUE}).encode()
+    assert places(Answer.of(response)) == {"/token": OPAQUE}
+    response.raw_content = b"not gzip"
+    assert not Answer.of(response).readable
+    response.headers["content-encoding"] = "rot13"
+    assert not Answer.of(response).readable
+
+
+def test_in_a_body_of_more_than_a_mebibyte_only_jwts_are_found() -> None:
+    body = {"pad": "x" * (1 << 20), "token": OPAQUE, "jwt": JWT}
+    assert places(answered(body)) == {"html": JWT}
+    strict = find(answered(body), LOGIN, frozenset(), strict=True)
+    assert {one.place for one in strict} == {"/token", "/jwt"}
+
+
+def test_among_more_than_ten_thousand_strings_only_jwts_are_found() -> None:
+    body = {"token": OPAQUE, "jwt": JWT, "list": ["a string"] * 10_000}
+    assert places(answered(body)) == {"/jwt": JWT}
+
+
+def test_strictly_whatever_stands_under_a_name_for_tokens_is_one() -> None:
+    body = {"token": "abc", "my_token_here": "x y", "tokens": {"a": {"b": "c"}}, "mfaToken": "d"}
+    found = find(answered(body | {"token_type": "Bearer"}), None, frozenset(), strict=True)
+    assert {one.place for one in found} == {"/token", "/my_token_here", "/tokens/a/b"}
+
+
+# What takes an old token's place
+
+REFRESH = sent("POST", "/session/refresh", authorization=f"Bearer {JWT}")
+KEY = sent("POST", "/api/tokens", {"name": "ci", "password": "x"})
+PLAIN = sent("POST", "/x")
+ISSUED = {"iss": "app", "aud": ["app"], "sub": "1", "exp": 1}
+
+
+@pytest.mark.parametrize(
+    ("expected", "old", "value", "name", "matches", "seen", "request_"),
+    [
+        (True, OPAQUE, OTHER, "x", False, True, PLAIN),
+        (False, OPAQUE, OTHER, "token", True, False, PLAIN),
+        (True, OPAQUE, OTHER, "x", False, False, sent("POST", "/x", {"refreshToken": OPAQUE})),
+        (True, OPAQUE, OTHER, "x", False, False, LOGIN),
+        (True, OPAQUE, OTHER, "token", True, False, sent("POST", "/x", {"password": "x"})),
+        (False, OPAQUE, OTHER, "x", False, False, sent("POST", "/x", {"password": "x"})),
+        (False, OPAQUE, OTHER, "token", True, False, KEY),
+        (False, OPAQUE, OTHER, "token", True, False, sent("POST", "/x", authorization=BASIC)),
+        (True, JWT, jwt(sub="2"), "x", False, False, REFRESH),
+        (True, OPAQUE, OTHER, "refreshedToken", False, False, REFRESH),
+        (False, OPAQUE, OTHER, "x", False, False, REFRESH),
+        (True, jwt(**ISSUED), jwt(**ISSUED | {"exp": 2}), "x", False, False, PLAIN),
+        (False, jwt(**ISSUED), jwt(**ISSUED | {"sub": "2"}), "x", False, False, PLAIN),
+        (False, jwt(**ISSUED), jwt(**ISSUED, api=1), "x", False, False, PLAIN),
+        (False, jwt(**ISSUED), jwt(**ISSUED | {"aud": "b"}), "x", False, False, PLAIN),
+        (False, jwt(sub="1"), jwt(sub="1"), "x", False, False, PLAIN),
+        (False, jwt(iss=None, aud=None), jwt(iss=None, aud=None), "x", False, False, PLAIN),
+    ],
+)
+def test_a_new_token_takes_an_old_ones_place_only_for_a_reason(
+    expected: bool, old: str, value: str, name: str, matches: bool, seen: bool, request_: Sent
+) -> None:
+    candidate = Candidate(value, f"/{name}", name, "access", 4, False)
+    assert takes_place_of(candidate, old, matches, seen, request_) is expected
