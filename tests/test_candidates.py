@@ -8,7 +8,7 @@ import pytest
 from answers.figures import PARTS, Row, figures, literal, ours, rows, verdict
 from mitmproxy import http
 from tokens.candidates import Answer, Candidate, find, takes_place_of
-from tokens.login_like import Sent, read_request
+from tokens.login_like import Sent, is_none, read_request
 from tokens.suspicion import kind_of
 
 
@@ -47,6 +47,11 @@ def test_the_tokens_of_a_real_answer_are_found_and_nothing_else(
     assert found.main
 
 
+@pytest.mark.parametrize("row", rows(), ids=lambda row: row.name)
+def test_no_real_request_that_is_login_like_is_taken_for_a_plain_one_at_a_glance(row: Row) -> None:
+    assert not (row.sent.why and is_none(*row.asked))
+
+
 def test_the_table_is_large_enough_and_names_its_sources() -> None:
     table = rows()
     assert len([row for row in table if row.fields["checked"] == "read"]) >= 80
@@ -77,7 +82,10 @@ def sent(method: str = "POST", target: str = "/login", body: object = None, **he
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     kind = {} if isinstance(body, bytes) else {"content_type": "application/json"}
     fields = http.Headers((), **(kind | headers))
-    return read_request(method, target, fields, None if body is None else data)
+    asked = method, target, fields, None if body is None else data
+    found = read_request(*asked)
+    assert not (found.why and is_none(*asked))
+    return found
 
 
 LOGIN = sent(body={"password": "x"})

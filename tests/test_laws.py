@@ -117,7 +117,7 @@ def test_a_login_that_the_api_refuses_passes_unchanged(
     ],
 )
 def test_a_login_answer_that_may_leak_is_refused_with_nothing_of_it(
-    proxy: Client,
+    proxy_with: ProxyWith,
     upstream: Upstream,
     body: str,
     headers: dict[str, str],
@@ -125,7 +125,7 @@ def test_a_login_answer_that_may_leak_is_refused_with_nothing_of_it(
     code: str,
 ) -> None:
     upstream.answers(body, status, X_Secret="sekret", Set_Cookie="t=sekret", **headers)
-    got = proxy.post("/login")
+    got = proxy_with("cookie_auth_login=/login").client.post("/login")
     assert_refused(got, 502, code)
     assert "sekret" not in str(got)
     assert got.set_cookie is None
@@ -361,7 +361,7 @@ def test_the_destination_is_fixed(proxy: Client, upstream: Upstream, line: str) 
 
 
 def test_nothing_is_logged_that_holds_a_token(proxy_with: ProxyWith, upstream: Upstream) -> None:
-    mitmdump = proxy_with()
+    mitmdump = proxy_with("cookie_auth_login=/login")
     upstream.answers('{"token": "sekret-in-body"}')
     mitmdump.client.post("/login")
     mitmdump.client.get("/me", cookie="auth-token=sekret-1; auth-token=sekret-2")

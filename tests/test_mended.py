@@ -95,7 +95,7 @@ def test_other_headers_that_lead_on_with_a_token_are_refused_too(
     proxy_with: ProxyWith, upstream: Upstream, name: str, value: str
 ) -> None:
     upstream.respond = lambda request: answer("{}", headers=[(name, value)])
-    got = proxy_with().client.post("/login")
+    got = proxy_with("cookie_auth_login=/login").client.post("/login")
     assert (got.status, json.loads(got.body)["error"]) == (502, "token_not_found")
     assert "sekret" not in str(got)
 

@@ -65,7 +65,7 @@ def test_a_redirect_with_a_token_that_no_option_names_is_refused_and_the_option_
     proxy_with: ProxyWith, upstream: Upstream, location: str, message: str
 ) -> None:
     upstream.answers("", 302, Location=location)
-    got = proxy_with().client.post("/login")
+    got = proxy_with("cookie_auth_login=/login").client.post("/login")
     assert got.status == 502
     assert json.loads(got.body)["error"] == "token_not_found"
     assert message in json.loads(got.body)["message"]
@@ -273,7 +273,7 @@ def test_a_redacted_recording_has_no_token_in_its_websocket_messages(
 def test_a_name_that_the_api_chose_is_not_quoted(
     start: Callable[..., Mitmdump], upstream: Upstream, document: object
 ) -> None:
-    mitmdump = start()
+    mitmdump = start("--set", "cookie_auth_login=/login")
     upstream.answers(json.dumps(document))
     got = mitmdump.client.post("/login")
     assert json.loads(got.body)["error"] == "token_not_found"

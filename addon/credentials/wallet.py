@@ -141,7 +141,7 @@ class Wallet:
         ours = [pair for pair in cookies if self.owns(pair[0])]
         # The API's own say themselves whose they are, and may be there once for each Path.
         of_ours = [pair for pair in ours if not self.api_cookies.owns(pair[0])]
-        issued, session, problem = self._issued(of_ours)
+        issued, session, problem = self._issued(of_ours, alone_counts=browser)
         counting = issued if session.issued or browser else of_ours
         if counting and not session.issued:
             session = Session(hashlib.sha256(repr(counting).encode()).hexdigest(), issued=False)
@@ -186,14 +186,21 @@ class Wallet:
             ),
         )
 
-    def _issued(self, ours: Pairs) -> tuple[Pairs, Session, tuple[str, str] | None]:
-        """The cookies that belong to a login of this proxy, and that login."""
+    def _issued(
+        self, ours: Pairs, *, alone_counts: bool
+    ) -> tuple[Pairs, Session, tuple[str, str] | None]:
+        """The cookies that belong to a login of this proxy, and that login.
+
+        `alone_counts`: its companion says so without any, too, as after a login by a cookie.
+        """
         values = dict.fromkeys(value for name, value in ours if name == self.companion)
         found: dict[Session, Pairs] = {}
         for value in list(values)[:_MOST_COMPANIONS]:
             companion = Companion.read(value)
             if companion and self.notary.issued(companion):
                 marked = [pair for pair in ours if self.notary.issued(companion, *pair)]
+                if not marked and not alone_counts:
+                    continue
                 found.setdefault(companion.session, []).extend([(self.companion, value), *marked])
         if len({session.id for session in found}) > 1:
             text = "The request carries the cookies of two logins. Delete this site's cookies in"

@@ -42,6 +42,9 @@ from exchanges.settings import Settings
 _SHOWN = frozenset(("document", "iframe", "frame", "embed", "object"))
 """Sec-Fetch-Dest of what a browser shows as a page (Fetch Metadata, 2.1)."""
 
+_SHORTEST_REPEATED = 16
+"""Characters of a token that is looked for in all answers: a shorter one may be there by chance."""
+
 
 class Api(Exchange):
     """An exchange with the API that is none of the special ones."""

@@ -48,9 +48,10 @@ def is_expected(exchange: "Api", response: http.Response) -> bool:
         return False
     if response.headers.get("content-type", "").lower().startswith("text/event-stream"):
         return False
-    exchange.sent = login_like.read_request(
-        request.method, request.path, request.headers, request.get_content(strict=False)
-    )
+    asked = request.method, request.path, request.headers, request.get_content(strict=False)
+    if login_like.is_none(*asked):
+        return False
+    exchange.sent = login_like.read_request(*asked)
     return bool(exchange.sent.why)
 
 

@@ -119,8 +119,8 @@ class Login(Api):
 
     def _capture(self, response: http.Response, captured: capture.Captured) -> None:
         cookies = self.issued(captured, renews=False)
-        secrets = [secret for secret in (captured.token, captured.refresh_token) if secret]
-        hide_secrets(response.headers, secrets)
+        secrets = captured.token, captured.refresh_token, *captured.others
+        hide_secrets(response.headers, filter(None, secrets))
         capture.replace_body(response, captured)
         self.new_cookies = cookies  # only now: on a failure above, none is set
         self.note_login(captured.token)

@@ -157,6 +157,33 @@ def read_request(method: str, target: str, headers: http.Headers, body: bytes | 
     )
 
 
+def is_none(method: str, target: str, headers: http.Headers, body: bytes | None) -> bool:
+    """Whether a request is surely not login-like, at little cost: most are not.
+
+    Where this is not so, `read_request` decides.
+    """
+    path, _, query = target.partition("?")
+    if _is_by_path(method, path) or _has_basic(headers):
+        return False
+    return not _MAY_TELL_QUERY.search(query) and not (body and _MAY_TELL.search(body))
+
+
+# Parts of names above, and what may hide one: an escape, a percent sign, a coding, GraphQL.
+_MAY_TELL = re.compile(
+    rb"pass|pw|code|otp|pin|assertion|saml|grant|refresh|secret|query|mutation|jsonrpc"
+    rb"|operationName|\\u|%|\x00",
+    re.IGNORECASE,
+)
+_MAY_TELL_QUERY = re.compile(
+    "(?:^|&)[^=&]*(?:code|ticket|token|pass|pw|pin|otp|%|[+])", re.IGNORECASE
+)
+
+
+@lru_cache(maxsize=1024)
+def _is_by_path(method: str, path: str) -> bool:
+    return len(path) > 256 or bool(read_request(method, path, http.Headers(), None).why)
+
+
 def _secrets(given: Iterable[_Given]) -> Iterator[str]:
     """What a body gives to get a token for."""
     for name, value, beside in given:

@@ -44,11 +44,16 @@ class Row:
     def carried(self) -> bool:
         return bool(self.fields["carried"])
 
-    @cached_property
-    def sent(self) -> Sent:
+    @property
+    def asked(self) -> tuple[str, str, http.Headers, bytes]:
+        """The request: method, target, headers, body."""
         request = self.fields["request"]
         headers = _headers(request["headers"].items())
-        return read_request(request["method"], request["path"], headers, _body(request))
+        return request["method"], request["path"], headers, _body(request)
+
+    @cached_property
+    def sent(self) -> Sent:
+        return read_request(*self.asked)
 
     @cached_property
     def answer(self) -> Answer:
