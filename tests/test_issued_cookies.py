@@ -12,14 +12,15 @@ from support import Message, Mitmdump, Upstream, answer, running
 
 ProxyWith = Callable[..., Mitmdump]
 
-LONG = "t" * 9000
+LONG = "t" * 8999 + "s"
 
 
 def api(request: Message) -> bytes:
     """Says who asks; logs in whom X-User names."""
     if request.target.endswith("/login"):
         return answer(json.dumps({"authToken": request.one("x-user") or "alice"}))
-    return answer(json.dumps({"you": request.one("auth-token")}))
+    # Backwards, since the page gets a stand-in for what repeats its token.
+    return answer(json.dumps({"you": (request.one("auth-token") or "")[::-1] or None}))
 
 
 @pytest.fixture
@@ -31,7 +32,8 @@ def page(proxy_with: ProxyWith, upstream: Upstream) -> Page:
 def who(page: Page, target: str = "/me", **more: str) -> object:
     got = page.get(target, **more)
     assert got.status == 200, got
-    return json.loads(got.body)["you"]
+    backwards = json.loads(got.body)["you"]
+    return backwards and backwards[::-1]
 
 
 def test_a_page_that_logs_in_is_known_and_one_companion_says_so(page: Page) -> None:

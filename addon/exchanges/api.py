@@ -397,7 +397,11 @@ def _replacing(
     notary: Notary, session: Session, tokens: tuple[tuple[str, str], ...]
 ) -> tuple[Needle, ...]:
     """What finds the tokens of a login, and puts their stand-ins in their place."""
-    return tuple(Needle.of(token, stand_in(notary, session, slot, token)) for slot, token in tokens)
+    return tuple(
+        Needle.of(token, stand_in(notary, session, slot, token))
+        for slot, token in tokens
+        if len(token) >= _SHORTEST_REPEATED
+    )
 
 
 def _issuer(token: bytes) -> str:
