@@ -55,10 +55,18 @@ def translate_set_cookies(
 
 
 def hide_secrets(headers: http.Headers, secrets: Iterable[str]) -> None:
-    """Make HttpOnly what `must_be_httponly` names among the Set-Cookie fields, in place."""
+    """Make HttpOnly what `must_be_httponly` names among the Set-Cookie fields, in place.
+
+    One that holds a secret in an attribute goes: scripts may read Path, of any cookie but those.
+    """
     fields, known = headers.get_all("set-cookie"), list(secrets)
     if not fields:
         return
+    fields = [
+        field
+        for field in fields
+        if not any(_holds(field.partition(";")[2], secret) for secret in known)
+    ]
     pairs = [field.partition(";")[0].partition("=")[::2] for field in fields]
     headers.set_all(
         "set-cookie",

@@ -11,9 +11,10 @@ from credentials.api_cookies import ApiCookie
 from credentials.companion import Notary, Session, Use
 from credentials.forwarded import translate_set_cookies
 from credentials.options import HeaderSettings
-from credentials.places import MARK
+from credentials.places import MARK, Places
 from credentials.stand_ins import stand_in
 from messages import answer_policy, streaming, validators
+from messages.answers import Refused
 from messages.headers import IndexedHeaders
 from messages.redacted import real
 from mitmproxy import http
@@ -42,6 +43,8 @@ from exchanges.settings import Settings
 _SHOWN = frozenset(("document", "iframe", "frame", "embed", "object"))
 """Sec-Fetch-Dest of what a browser shows as a page (Fetch Metadata, 2.1)."""
 
+_TEXT_TYPES = ("json", "xml", "javascript", "x-www-form-urlencoded", "x-ndjson", "yaml")
+
 _SHORTEST_REPEATED = 16
 """Characters of a token that is looked for in all answers: a shorter one may be there by chance."""
 
@@ -52,10 +55,10 @@ class Api(Exchange):
     kind = "api"
     streams: bool | None = None
     """Whether the request's body goes on as it comes; None where nobody has looked yet."""
-    stood: tuple[str, ...] = ()
-    """The slots of the tokens for which stand-ins stood in the request."""
-    in_body: tuple[str, ...] = ()
-    """Those in its body."""
+    stood: Places = ()
+    """The slots of the tokens for which stand-ins stood in the request, and where."""
+    is_shared = False
+    """Whether the answer is one to several requests (see `page_refresh`), here already."""
     offered: Mapping[bytes, bytes] = MappingProxyType({})
     """WebSocket subprotocols as the browser has offered them, by what the API got instead."""
     sent: Sent | None = None
@@ -100,8 +103,9 @@ class Api(Exchange):
         translating.name_offered_subprotocol(self, response)
         self.hands_out = handing_out.is_expected(self, response)
         self.translate_answer_head(response)
-        if self._is_renewable(response) or carrier.may_be_another(self, response):
-            response.stream = False
+        asks_again = carrier.may_be_another(self, response) or self._is_part_of_text(response)
+        if self._is_renewable(response) or asks_again or self.is_shared:
+            response.stream = False  # what is here already cannot stream
         elif not self.hands_out and streaming.response_streams(response):
             self.leak_alarm.stream(response)
             self.settle_cookies(response)
@@ -114,6 +118,8 @@ class Api(Exchange):
             response = await self._renew_and_retry(response)
         elif carrier.may_be_another(self, response):
             response = await carrier.try_another(self, response)
+        elif self._is_part_of_text(response):
+            response = await self._whole(response)
         if self.hands_out:
             handing_out.hand_out(self, response)
         self.leak_alarm.check_body(response)
@@ -183,7 +189,7 @@ class Api(Exchange):
         settings = self.settings
         if self.session.use == Use.LISTED or settings.header.given:
             return settings.header
-        return self.proxy.learned.header(self.wallet.api) or settings.header
+        return self.proxy.learned.header(self.session.id) or settings.header
 
     def note_token(self, token: bytes | None) -> None:
         """Remember which token the API gets, if any."""
@@ -207,6 +213,8 @@ class Api(Exchange):
 
     @property
     def browser_asks(self) -> bool:
+        if self.session.issued and self.session.use != Use.LISTED:
+            return True  # it holds stand-ins, and firefox lets a script hide what sends them
         if self.is_browser is None:
             return rules.is_browser(self.flow.request.headers)
         return self.is_browser
@@ -228,16 +236,20 @@ class Api(Exchange):
 
     def _note_own_credential(self, asked: Asked) -> None:
         """Tell, once, of a credential that a page holds though the proxy did not hand it out."""
-        header = self.settings.header.name
-        value = self.flow.request.headers.get(header)
-        if value is None or self.token is not None or not asked.is_browser:
+        if self.token is not None or self.stood or not asked.is_browser:
             return
-        issuer = _issuer(self.settings.header.format.token(value.encode("utf-8", "replace")))
-        self.proxy.once.warn(
-            ("own credential", issuer),
-            "a page sends a credential of its own in %s%s, which cookie-auth did not hand out",
-            *(header, f" (a token of {issuer})" if issuer else ""),
-        )
+        header, headers = self.settings.header, self.flow.request.headers
+        for name in dict.fromkeys((header.name, "Authorization")):
+            if (value := headers.get(name)) is None or MARK in value:
+                continue
+            token = header.format.token(value.encode("utf-8", "replace"))
+            issuer = _issuer(token.rpartition(b" ")[2])
+            self.proxy.once.warn(
+                ("own credential", issuer),
+                "a page sends a credential of its own in %s%s, which cookie-auth did not hand out",
+                *(name, f" (a token of {issuer})" if issuer else ""),
+            )
+            return
 
     # Renewal
 
@@ -277,13 +289,33 @@ class Api(Exchange):
                 self.translate_answer_head(response)
         return response
 
+    def _is_part_of_text(self, response: http.Response) -> bool:
+        """Whether a token may stand half in this answer, which is a part of a longer one."""
+        kind = response.headers.get("content-type", "").partition(";")[0].lower()
+        is_text = not kind or kind.startswith("text/") or kind.endswith(_TEXT_TYPES)
+        looked_for = self.tokens and self.browser_asks and self.is_authenticated
+        return bool(response.status_code == 206 and is_text and looked_for)
+
+    async def _whole(self, response: http.Response) -> http.Response:
+        """The answer to the same request, without a range; the part itself where there is none."""
+        for name in ("range", "if-range"):
+            self.flow.request.headers.pop(name, None)
+        again = await renewal.retry(self)
+        if again is None:
+            raise Refused("token_leak", "The API gives a part of a text that may hold a token.")
+        self.flow.response = again
+        self.translate_answer_head(again)
+        return again
+
     # Parts of the answer
 
     @property
     def leak_alarm(self) -> LeakAlarm:
         mode, session = self.settings.token.leak, self.session
         if mode == "stand-in" and session.issued and self.browser_asks:
-            needles = _replacing(self.wallet.notary, session, tuple(self.tokens.items()))
+            own = tuple(cookie.value or "" for cookie in self.held.api_cookies)
+            tokens = tuple(self.tokens.items())
+            needles = _replacing(self.wallet.notary, session, tokens, own)
         else:
             needles = (Needle.of(self.token),) if self.token else ()
         return LeakAlarm(self.flow, mode, self.proxy.once, needles)
@@ -394,12 +426,18 @@ class Api(Exchange):
 
 @lru_cache(maxsize=256)
 def _replacing(
-    notary: Notary, session: Session, tokens: tuple[tuple[str, str], ...]
+    notary: Notary, session: Session, tokens: tuple[tuple[str, str], ...], own: tuple[str, ...]
 ) -> tuple[Needle, ...]:
-    """What finds the tokens of a login, and puts their stand-ins in their place."""
+    """What finds the tokens of a login, and puts their stand-ins in their place.
+
+    `own` are the values of the API's own cookies, which nothing takes the place of.
+    """
+    found = dict.fromkeys(own) | {
+        token: stand_in(notary, session, slot, token) for slot, token in tokens
+    }
     return tuple(
-        Needle.of(token, stand_in(notary, session, slot, token))
-        for slot, token in tokens
+        Needle.of(token, instead)
+        for token, instead in found.items()
         if len(token) >= _SHORTEST_REPEATED
     )
 

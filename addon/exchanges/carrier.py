@@ -26,7 +26,7 @@ def may_be_another(exchange: "Api", response: http.Response) -> bool:
         return False
     if not exchange.flow.metadata.get(notes.INJECTED) or session.use != Use.GIVEN:
         return False
-    if exchange.settings.header.given or exchange.proxy.learned.header(exchange.wallet.api):
+    if exchange.settings.header.given or exchange.proxy.learned.header(session.id):
         return False
     live = "upgrade" in request.headers or "event-stream" in request.headers.get("accept", "")
     return not live and not exchange.proxy.learned.was_tried(session.id)
@@ -34,8 +34,8 @@ def may_be_another(exchange: "Api", response: http.Response) -> bool:
 
 async def try_another(exchange: "Api", response: http.Response) -> http.Response:
     """Ask once more, with the token where the answer says or where most APIs want it."""
-    learned, api = exchange.proxy.learned, exchange.wallet.api
-    learned.tries(exchange.session.id)
+    learned, login = exchange.proxy.learned, exchange.session.id
+    learned.tries(login)
     header = _asked_for(response)
     token = (exchange.token or "").encode()
     if not header or not header.format.accepts(token):
@@ -48,10 +48,10 @@ async def try_another(exchange: "Api", response: http.Response) -> http.Response
     if again is None or again.status_code == 401:
         headers.fields = before
         return response
-    learned.reads(api, header)
+    learned.reads(login, header)
     exchange.flow.metadata[notes.HEADER] = header.name
     exchange.proxy.once.info(
-        ("header", api),
+        ("header", exchange.wallet.api),
         "the API takes the token in %s: --set cookie_auth_header=%s --set"
         " 'cookie_auth_header_format=%s'",
         *(header.name, header.name, header.format.value(b"{token}").decode()),

@@ -5,9 +5,11 @@ Which answers those are, and what in them is a token, is told in `tokens.login_l
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from credentials import names
 from credentials.companion import NO_SESSION, Notary, Session, Use
 from credentials.forwarded import hide_secrets
 from credentials.options import HeaderSettings, header_of
@@ -16,11 +18,13 @@ from messages.answers import Refused
 from messages.text import printable
 from mitmproxy import http
 from origins.paths import normalise
+from origins.rules import SAFE_METHODS
 from tokens import candidates, jwt, login_like
 from tokens.candidates import Answer, Candidate
 from tokens.capture import Captured
 from tokens.json_pointer import Absent, JsonPointer
 from tokens.lifetime import size_and_expiry
+from tokens.login_like import Sent
 
 from exchanges import notes, own_cookies
 from exchanges.leaks import put_stand_ins
@@ -34,25 +38,49 @@ _MOST_BYTES = 24 * 1024
 """Of all tokens of a login: more than browsers and servers take in one Cookie field."""
 _LONGEST_ANSWER = 1024 * 1024
 _OTHERS = ("1", "2", "3")
+_TEXT_TYPES = ("json", "xml", "javascript", "x-www-form-urlencoded", "yaml", "octet-stream")
+_TYPES = {"bearer": "Bearer", "token": "Token", "jwt": "JWT"}
+_SCHEME = re.compile("|([A-Za-z]{2,12} )")
 
 
 def is_expected(exchange: "Api", response: http.Response) -> bool:
-    """Whether tokens are to be looked for in this answer, which is held back then."""
+    """Whether tokens are to be looked for in this answer, which is held back then.
+
+    Raises Refused for one that is too long for that, where it surely is a login's.
+    """
     request, status = exchange.flow.request, response.status_code
     if exchange.settings.token.leak == "off" or not 200 <= status <= 399 or status == 304:
         return False
-    if request.method in ("HEAD", "OPTIONS"):
-        return False
-    length = response.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > _LONGEST_ANSWER:
-        return False
-    if response.headers.get("content-type", "").lower().startswith("text/event-stream"):
+    if request.method == "OPTIONS":
         return False
     asked = request.method, request.path, request.headers, request.get_content(strict=False)
     if login_like.is_none(*asked):
         return False
-    exchange.sent = login_like.read_request(*asked)
-    return bool(exchange.sent.why)
+    sent = exchange.sent = login_like.read_request(*asked)
+    if not sent.why or not _may_hold_tokens(exchange, sent, response):
+        return False
+    length = response.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > _LONGEST_ANSWER:
+        if is_sure(sent) and exchange.browser_asks:
+            raise Refused("login_unreadable", "The API's answer to this login is too long.")
+        return False
+    return True
+
+
+def is_sure(sent: Sent) -> bool:
+    """Whether the request is a login or a refresh, and does not just look like one."""
+    return not sent.weak and (sent.says_login or sent.says_refresh or sent.has_password)
+
+
+def _may_hold_tokens(exchange: "Api", sent: Sent, response: http.Response) -> bool:
+    """Whether an answer of this type may be that to a login. Others stream: images, watches."""
+    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind in ("text/event-stream", "multipart/mixed"):  # as GraphQL servers answer, if asked to
+        return is_sure(sent) and exchange.flow.request.method not in SAFE_METHODS
+    is_text = not kind or kind.startswith("text/") or kind.endswith(_TEXT_TYPES)
+    if exchange.flow.request.method in SAFE_METHODS and exchange.stood:
+        return is_text and (sent.says_login or sent.says_refresh)  # `?token=` is what it came with
+    return is_text
 
 
 def hand_out(exchange: "Api", response: http.Response) -> None:
@@ -64,35 +92,45 @@ def hand_out(exchange: "Api", response: http.Response) -> None:
     sent, settings, once = exchange.sent, exchange.settings, exchange.proxy.once
     assert sent
     answer = Answer.of(response)
-    if answer.body is None and exchange.browser_asks:
-        raise Refused(
-            "login_unreadable",
-            "The API's answer to this login has a Content-Encoding that cannot be read.",
-        )
     path = printable(normalise(exchange.flow.request.path))
     asked = f"{exchange.flow.request.method} {path}"
-    found = candidates.find(answer, sent, settings.token.exposed)
-    known = exchange.tokens
-    new = [one for one in _distinct(found) if one.value not in known.values()]
-    for one in [one for one in new if one.bound]:
+    if answer.body is None and exchange.browser_asks:
+        if is_sure(sent):
+            raise Refused(
+                "login_unreadable",
+                "The API's answer to this login has a Content-Encoding that cannot be read.",
+            )
+        said = "%s: an answer in a Content-Encoding that cannot be read is not searched for tokens"
+        once.warn(("unread", path), said, asked)
+    found = _distinct(candidates.find(answer, sent, settings.token.exposed))
+    for one in [one for one in found if one.bound]:
         said = "%s: %s is bound to a key of the page's (DPoP), so it is left alone"
         once.warn(("bound", path, one.told), said, asked, one.told)
-    new = [one for one in new if not one.bound and len(one.value) >= _SHORTEST]
-    if new and not exchange.browser_asks:
+    found = [one for one in found if not one.bound and len(one.value) >= _SHORTEST]
+    known = exchange.tokens
+    new = [one for one in found if one.value not in known.values()]
+    if found and not exchange.browser_asks:
         said = "%s handed out %s: to no browser, so as it is"
-        once.info(("no browser", path), said, asked, _told(new))
+        once.info(("no browser", path), said, asked, _told(found))
         return
+    renews = _renews(exchange, new)
     if known and exchange.is_authenticated:
-        new = _replacing(exchange, new, asked)
+        passing = _passing(exchange, new, asked)
+        new = [one for one in new if one not in passing]
+    elif not renews:
+        new = found  # also what the browser holds from an earlier login
     if not new:
         return
+    if not renews:
+        values = {one.value for one in new}
+        new = [one for one in found if one.value in values or one.value in known.values()]
     if settings.token.leak != "stand-in":
         exchange.leak_alarm.notice_handed_out(_told(new), option_for(new[0]))
         return
     if not exchange.flow.metadata[notes.TRUSTED] and not own_cookies.comes_by_link(exchange):
         what = f"The API's answer to a page of another origin hands out {_told(new)}."
         raise Refused("token_leak", what)
-    _give(exchange, response, answer, new)
+    _give(exchange, response, answer, new, renews=renews)
     said = "%s handed out %s; the page got stand-ins"
     once.info(("handed out", path, _told(new)), said, asked, _told(new))
 
@@ -107,7 +145,7 @@ def hand_out_captured(exchange: "Api", response: http.Response, captured: Captur
     if refresh := captured.refresh_token:
         new.append(named.get(refresh, Candidate(refresh, "/", "", "refresh", 9, bound=False)))
     others = (one for one in found if not one.bound and len(one.value) >= _SHORTEST)
-    _give(exchange, response, answer, _distinct([*new, *others]))
+    _give(exchange, response, answer, _distinct([*new, *others]), renews=False)
 
 
 def option_for(candidate: Candidate) -> str:
@@ -127,14 +165,14 @@ def _told(found: Iterable[Candidate]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
-def _replacing(exchange: "Api", new: list[Candidate], asked: str) -> list[Candidate]:
-    """Of what comes in answer to a request that had a token already, what takes that one's place.
+def _passing(exchange: "Api", new: list[Candidate], asked: str) -> list[Candidate]:
+    """Of what comes in answer to a request that had a token already, what does not replace that.
 
-    Any other, such as an API key that its user has just made, is for the user to see.
+    An API key that its user has just made, or an invitation, is for the user to see.
     """
     sent, session, known, wallet = exchange.sent, exchange.session, exchange.tokens, exchange.wallet
     assert sent
-    path, replacing = exchange.flow.request.path, []
+    path, passing = exchange.flow.request.path, []
     for one in new:
         slot = REFRESH if one.role == "refresh" else MAIN
         digest = name_digest(wallet.notary, one.name)
@@ -145,8 +183,8 @@ def _replacing(exchange: "Api", new: list[Candidate], asked: str) -> list[Candid
             same_place_seen=exchange.proxy.learned.hands_out(wallet.api, path, one.place),
             sent=sent,
         ):
-            replacing.append(one)
             continue
+        passing.append(one)
         exchange.proxy.once.warn(
             ("left alone", asked, one.told),
             "%s: %s looks like a new token for its user, so the page gets it as it is; if it is"
@@ -154,23 +192,29 @@ def _replacing(exchange: "Api", new: list[Candidate], asked: str) -> list[Candid
             *(asked, one.told),
         )
         exchange.flow.metadata.setdefault(notes.LEFT_ALONE, []).append(one.told)
-    return replacing
+    return passing
 
 
-def _give(exchange: "Api", response: http.Response, answer: Answer, new: list[Candidate]) -> None:
+def _give(
+    exchange: "Api",
+    response: http.Response,
+    answer: Answer,
+    new: list[Candidate],
+    *,
+    renews: bool,
+) -> None:
     wallet, flow, learned = exchange.wallet, exchange.flow, exchange.proxy.learned
-    renews = _renews(exchange, new)
     old = exchange.session if renews else NO_SESSION
     tokens = dict(exchange.tokens) if renews else {}
     slots = _slots(new, tokens, old, wallet.notary)
     tokens.update({slot: one.value for slot, one in slots.items()})
     if sum(map(len, tokens.values())) > _MOST_BYTES:
         raise _too_much(f"more than {_MOST_BYTES // 1024} KiB of tokens")
-    names = {slot: name_digest(wallet.notary, one.name) for slot, one in slots.items()}
-    session = _session(old, names, wallet.notary)
+    digests = {slot: name_digest(wallet.notary, one.name) for slot, one in slots.items()}
+    session = _session(old, digests, wallet.notary)
     if learned.is_user(session.id):
         session = session._replace(use=Use.USED)
-    header = _header(answer, slots.get(MAIN))
+    header = _header(exchange, answer, slots.get(MAIN))
     given = {token: stand_in(wallet.notary, session, slot, token) for slot, token in tokens.items()}
     put_stand_ins(response, answer.body or b"", given)
     hide_secrets(response.headers, list(given))
@@ -190,7 +234,7 @@ def _give(exchange: "Api", response: http.Response, answer: Answer, new: list[Ca
     for one in slots.values():
         learned.handed_out(wallet.api, flow.request.path, one.place)
     if header:
-        learned.reads(wallet.api, header)
+        learned.reads(session.id, header)
     if renews:
         exchange.renewed = exchange.proxy.logins.renewed(exchange.session)
         flow.metadata[notes.RENEWED] = size_and_expiry(main)
@@ -235,13 +279,13 @@ def _slots(
     return slots
 
 
-def _session(old: Session, names: Mapping[str, str], notary: Notary) -> Session:
+def _session(old: Session, digests: Mapping[str, str], notary: Notary) -> Session:
     """The login that the tokens belong to, with the names under which they were handed out."""
     if not old.issued:
-        text = "".join(f"{slot}{digest}" for slot, digest in names.items())
+        text = "".join(f"{slot}{digest}" for slot, digest in digests.items())
         return Session(notary.new_login(), issued=True, use=Use.GIVEN, names=text)
-    slots = dict.fromkeys([*old.names[::5], *names])
-    text = "".join(f"{slot}{names.get(slot) or old.name_of(slot)}" for slot in slots)
+    slots = dict.fromkeys([*old.names[::5], *digests])
+    text = "".join(f"{slot}{digests.get(slot) or old.name_of(slot)}" for slot in slots)
     return old._replace(names=text)
 
 
@@ -261,17 +305,18 @@ def _beside(answer: Answer, main: Candidate) -> Mapping[str, object]:
     return parent if isinstance(parent, dict) else {}
 
 
-def _header(answer: Answer, main: Candidate | None) -> HeaderSettings | None:
+def _header(exchange: "Api", answer: Answer, main: Candidate | None) -> HeaderSettings | None:
     """The header in which the API wants the token, if the login's answer says it.
 
-    By giving it in one itself, or by its `token_type` (RFC 6749, 7.1).
+    By giving it in one itself, or by its `token_type` (RFC 6749, 7.1). A page of another origin
+    has no say in it.
     """
-    if main is None:
+    trusted = exchange.flow.metadata[notes.TRUSTED]
+    if main is None or not trusted or exchange.flow.request.method in SAFE_METHODS:
         return None
     for name, value in answer.headers.items(multi=True):
-        if value.endswith(main.value) and name.lower() not in ("location", "set-cookie", "refresh"):
-            return header_of(name, value.removesuffix(main.value))
-    kind = _beside(answer, main).get("token_type")
-    if isinstance(kind, str) and kind.isascii() and kind.isalpha():
-        return header_of("Authorization", f"{kind.capitalize() if kind.islower() else kind} ")
-    return None
+        before = value.removesuffix(main.value)
+        if before != value and names.is_credential_header(name) and _SCHEME.fullmatch(before):
+            return header_of(name, before)
+    kind = str(_beside(answer, main).get("token_type", "")).lower()
+    return header_of("Authorization", f"{_TYPES[kind]} ") if kind in _TYPES else None

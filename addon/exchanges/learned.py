@@ -15,7 +15,7 @@ class Learned:
     def __init__(self) -> None:
         self._users = _Bounded()
         self._places = _Bounded()
-        self._headers: dict[str, HeaderSettings] = {}
+        self._headers: OrderedDict[str, HeaderSettings] = OrderedDict()
         self._tried = _Bounded()
 
     def sends_stand_ins(self, login: str) -> None:
@@ -32,13 +32,15 @@ class Learned:
     def hands_out(self, api: str, path: str, place: str) -> bool:
         return (api, normalise(path), place) in self._places
 
-    def reads(self, api: str, header: HeaderSettings) -> None:
-        """The API takes the token in this header."""
-        self._headers[api] = header
+    def reads(self, login: str, header: HeaderSettings) -> None:
+        """The API takes this login's token in this header."""
+        self._headers[login] = header
+        if len(self._headers) > _MOST:
+            self._headers.popitem(last=False)
 
-    def header(self, api: str) -> HeaderSettings | None:
-        """The one in which the API takes the token, if that was seen."""
-        return self._headers.get(api)
+    def header(self, login: str) -> HeaderSettings | None:
+        """The one in which the API takes this login's token, if that was seen."""
+        return self._headers.get(login)
 
     def tries(self, login: str) -> None:
         """Another header is tried with this login's token."""

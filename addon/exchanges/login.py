@@ -10,10 +10,10 @@ from messages.answers import Refused
 from messages.headers import IndexedHeaders
 from mitmproxy import http
 from origins.rules import SAFE_METHODS
-from tokens import capture, graphql
+from tokens import capture, graphql, login_like
 from upstream.gaps import TOO_LONG
 
-from exchanges import handing_out, notes, translating
+from exchanges import handing_out, notes, own_cookies, translating
 from exchanges.api import Api
 from exchanges.exchange import Asked
 from exchanges.settings import Settings
@@ -35,7 +35,8 @@ class Login(Api):
 
     def begin(self, asked: Asked) -> None:
         # Its answer sets the cookie: a foreign page could log its visitor in as another.
-        if not asked.verdict.trusted and asked.method in SAFE_METHODS - {"HEAD", "OPTIONS"}:
+        foreign = not asked.verdict.trusted and asked.method in SAFE_METHODS - {"HEAD", "OPTIONS"}
+        if foreign and not (self.settings.lenient and own_cookies.comes_by_link(self)):
             raise Refused.cross_origin()
         self.read_cookies(asked)
         translating.translate_head(self)
@@ -80,6 +81,10 @@ class Login(Api):
         assert response
         # Where nobody has said where the token stands, it may turn out to be an unlisted login.
         self.hands_out = handing_out.is_expected(self, response) and self.settings.lenient
+        request = self.flow.request
+        self.sent = self.sent or login_like.read_request(
+            request.method, request.path, request.headers, request.get_content(strict=False)
+        )
         self.translate_answer_head(response)
         response.stream = False
 
@@ -107,6 +112,8 @@ class Login(Api):
             self.leak_alarm.check_failed_login(response)
             self.leak_alarm.check_body(response)
             self.settle_cookies(response)
+        elif not self.flow.metadata[notes.TRUSTED]:
+            raise Refused.cross_origin()  # a page that was linked to from elsewhere, and is none
         elif self.was_superseded:
             # A logout, or a login that was asked for later, has come first and holds.
             body = json.dumps({"loggedIn": False}).encode() if captured.body else b""

@@ -106,13 +106,18 @@ class OwnLogout(Logout):
 
     def begin_again(self, asked: Asked) -> None:
         translating.translate_head(self)
-        self.note_token(self.translate(inject=False))
+        tells = self.settings.paths.logout_upstream and not self.stood
+        if tells and not self.held.api_cookies and self._proxy_sends():
+            self._tell_the_api()  # for a page that sends nothing itself
+            self.end_session()
+        else:
+            self.note_token(self.translate(inject=False))
 
     async def request(self) -> None:
         translating.translate_body(self)
         streaming.finish_request(self.flow.request)
         self.end_session()
-        if not self.stood and not self.is_authenticated:
+        if self.is_ours:
             self.flow.response = self.logged_out(None)  # to the API it would mean nothing
 
     def answer_head(self) -> None:

@@ -6,13 +6,14 @@ way. Cookies that scripts may read are for `cookie_auth_forward_cookies`.
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
 
-from credentials import api_cookies
+from credentials import api_cookies, session_requests
 from credentials.api_cookies import ApiCookie
 from credentials.companion import Session, Use
+from mitmproxy import http
 from origins import rules
 from origins.origin import Origin
-from tokens import login_like
 from tokens.suspicion import is_plain
 
 from exchanges import notes
@@ -25,17 +26,24 @@ if TYPE_CHECKING:
 def go_along(exchange: "Api") -> bool:
     """Whether they go to the API with the request.
 
-    With a trusted one; and with the navigation that ends an OAuth login, which comes from another
-    site: the state in the cookie is what tells it from one that somebody else has begun.
+    With a trusted one; and, before there is a token, with the navigation that ends an OAuth login
+    and comes from another site: the state in the cookie is what tells it from one that somebody
+    else has begun.
     """
-    if not exchange.held.api_cookies:
+    held = exchange.held
+    if not held.api_cookies:
         return False
     if exchange.flow.metadata.get(notes.TRUSTED):
         return True
-    request = exchange.flow.request
-    return comes_by_link(exchange) and bool(
-        login_like.read_request(request.method, request.path, request.headers, None).why
-    )
+    return not held.tokens and comes_by_link(exchange) and _ends_a_login(exchange.flow.request)
+
+
+def _ends_a_login(request: http.Request) -> bool:
+    """OAuth 2.0 (RFC 6749, 4.1.2), its errors included, OAuth 1.0a (RFC 5849, 2.2), CAS."""
+    names = {name for name, _ in parse_qsl(request.path.partition("?")[2])}
+    answers = names & {"code", "error", "ticket", "oauth_verifier", "SAMLResponse"}
+    is_other = session_requests.is_logout("POST", request.path)
+    return bool(answers) and not is_other and not session_requests.is_revoke(request.path)
 
 
 def comes_by_link(exchange: "Api") -> bool:

@@ -7,15 +7,22 @@ APIs that rotate refresh tokens take each only once, while two tabs, or ten requ
 import hashlib
 from typing import TYPE_CHECKING
 
+from credentials import session_requests
 from credentials.stand_ins import REFRESH
 from messages.redacted import Redacted, real
 from mitmproxy import http
+from origins.rules import SAFE_METHODS
+from tokens import login_like
 from upstream import own_requests
 
+from exchanges import signing_out
 from exchanges.renewal import OwnRequest, own_flow
 
 if TYPE_CHECKING:
     from exchanges.api import Api
+
+_TELLING = ("accept", "authorization", "content-type", "origin")
+"""Headers on which the answer may depend."""
 
 
 class PageRefresh(OwnRequest):
@@ -34,8 +41,7 @@ async def ask_once(exchange: "Api") -> None:
 
     Nothing is done for any other request, nor where the API gives no answer.
     """
-    held, request = exchange.held, exchange.flow.request
-    if REFRESH not in exchange.stood or request.stream or "upgrade" in request.headers:
+    if not _is_refresh(exchange):
         return
 
     async def ask() -> http.Response | None:
@@ -43,14 +49,36 @@ async def ask_once(exchange: "Api") -> None:
         PageRefresh(own, exchange.proxy)
         return await own_requests.send(own, exchange.proxy.mitm_options)
 
+    request = exchange.flow.request
+    asked = [request.method, request.path, exchange.session.id]
+    asked += [request.headers.get(name, "") for name in _TELLING]
     body = hashlib.sha256(real(request.raw_content or b"")).hexdigest()
     answered = await exchange.proxy.page_refreshes.run(
         exchange.wallet.api,
         exchange.session.id,
-        f"{request.method} {request.path}\n{body}\n{held.tokens[REFRESH]}",
+        "\n".join((*asked, body, exchange.held.tokens[REFRESH])),
         None,
         ask,
         serves=lambda answer: answer is not None,
     )
     if answered and not exchange.is_over:
         exchange.flow.response = answered.copy()
+        exchange.is_shared = True
+
+
+def _is_refresh(exchange: "Api") -> bool:
+    """Whether a request brings its refresh token to get another, and does nothing else with it.
+
+    Some pages send it with each request, beside the other.
+    """
+    request = exchange.flow.request
+    alone = {slot for slot, _ in exchange.stood} == {REFRESH}
+    in_body = (REFRESH, "body") in ((slot, place[:4]) for slot, place in exchange.stood)
+    if not (alone or in_body) or request.stream or request.method in SAFE_METHODS:
+        return False
+    if "upgrade" in request.headers or session_requests.is_revoke(request.path):
+        return False
+    sent = login_like.read_request(
+        request.method, request.path, request.headers, request.get_content(strict=False)
+    )
+    return (sent.says_refresh or sent.renews) and not signing_out.logs_out(exchange)

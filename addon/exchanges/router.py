@@ -83,7 +83,8 @@ class Router:
         head = Head.of(request)
         wallet = proxy.configured.wallets.of(flow.client_conn)
         key = head, flow.is_replay, wallet.name, wallet.api, wallet.tls
-        if made := self._made.get(key):
+        made = self._made.get(key)
+        if made and not proxy.logins.is_over(made.state["session"], proxy.logins.moment()):
             return self._as_before(made, flow, proxy)
         try:
             exchange = route(flow, proxy)

@@ -14,19 +14,23 @@ from exchanges.exchange import add_cookies
 if TYPE_CHECKING:
     from exchanges.api import Api
 
+_NAMED = ("body", "query", "path")
+
 
 def is_one(exchange: "Api", response: http.Response) -> bool:
     """Whether this answer agrees to the end of a login, or of one of its tokens."""
     if not 200 <= response.status_code <= 399 or not exchange.session.issued:
         return False
+    if not exchange.flow.metadata.get(notes.TRUSTED):
+        return False
     if not exchange.stood and not (exchange.held.api_cookies and exchange.is_authenticated):
         return False
-    return _logs_out(exchange) or bool(_revoked(exchange))
+    return logs_out(exchange) or bool(_revoked(exchange))
 
 
 def end(exchange: "Api", response: http.Response) -> None:
     """Take what has ended from the browser."""
-    left = {} if _logs_out(exchange) else dict(exchange.tokens)
+    left = {} if logs_out(exchange) else dict(exchange.tokens)
     for slot in _revoked(exchange):
         left.pop(slot, None)
     if MAIN in left:
@@ -38,7 +42,8 @@ def end(exchange: "Api", response: http.Response) -> None:
     exchange.flow.metadata[notes.LOGGED_OUT] = True
 
 
-def _logs_out(exchange: "Api") -> bool:
+def logs_out(exchange: "Api") -> bool:
+    """Whether the request ends its login, should the API agree."""
     request = exchange.flow.request
     return session_requests.is_logout(
         request.method,
@@ -49,5 +54,7 @@ def _logs_out(exchange: "Api") -> bool:
 
 
 def _revoked(exchange: "Api") -> set[str]:
-    request = exchange.flow.request
-    return set(exchange.in_body) if session_requests.is_revoke(request.path) else set()
+    """The slots of the tokens that a revocation names (RFC 7009): not the one that it came with."""
+    if not session_requests.is_revoke(exchange.flow.request.path):
+        return set()
+    return {slot for slot, place in exchange.stood if place.startswith(_NAMED)}

@@ -86,7 +86,6 @@ def translate_body(exchange: "Api") -> None:
         if "content-length" in request.headers:
             request.headers["Content-Length"] = str(len(new))
         without_digests(request.headers)
-        exchange.in_body = tuple(slot for slot, _ in found)
         _note(exchange, read, found)
 
 
@@ -128,9 +127,10 @@ def _reader(exchange: "Api") -> StandIns | None:
 def _note(exchange: "Api", read: StandIns, tokens: places.Places) -> None:
     if not tokens:
         return
-    exchange.stood = (*exchange.stood, *(slot for slot, _ in tokens))
-    if MAIN in exchange.stood:
+    exchange.stood = (*exchange.stood, *tokens)
+    if any(slot == MAIN for slot, _ in tokens):
         exchange.token = read.tokens[MAIN]
-    told = exchange.flow.metadata.setdefault(notes.TRANSLATED, [])
-    told += [place for _, place in tokens if place not in told]
+    exchange.flow.metadata[notes.TRANSLATED] = list(
+        dict.fromkeys(place for _, place in exchange.stood)
+    )
     exchange.proxy.learned.sends_stand_ins(exchange.session.id)

@@ -133,7 +133,8 @@ class Inspector:
         settings = self.proxy.settings
         if notes.HEADER not in flow.metadata:
             return settings.header
-        return self.proxy.learned.header(self.proxy.configured.wallets.of(flow.client_conn).api)
+        login = flow.metadata.get(notes.SESSION, [""])[0]
+        return self.proxy.learned.header(login)
 
     @command.command("cookie_auth.status")  # type: ignore[untyped-decorator, unused-ignore]
     def status(self) -> Sequence[str]:
