@@ -13,11 +13,12 @@ from credentials.forwarded import translate_set_cookies
 from credentials.options import HeaderSettings
 from credentials.places import MARK, Places
 from credentials.stand_ins import stand_in
-from messages import answer_policy, streaming, validators
+from messages import answer_policy, coding, streaming, validators
 from messages.answers import Refused
 from messages.headers import IndexedHeaders
 from messages.redacted import real
 from mitmproxy import http
+from mitmproxy.net.http import status_codes
 from origins import framing, references, rules
 from origins.origin import Origin
 from tokens import jwt, lifetime, login_like
@@ -167,6 +168,11 @@ class Api(Exchange):
             api_cookies=held.api_cookies if own_cookies.go_along(self) else (),
         )
         validators.own_validators(headers, self._entity_tag(token is not None))
+        if self.tokens and "accept-encoding" in headers:
+            # What cannot be decoded here cannot be searched.
+            live = "event-stream" in headers.get("accept", "")
+            readable = coding.readable_codings(headers["accept-encoding"])
+            headers["Accept-Encoding"] = "identity" if live else readable
         return token
 
     def _proxy_sends(self) -> bool:
@@ -324,6 +330,10 @@ class Api(Exchange):
         """Make the API's headers the proxy's own, in place."""
         headers = response.headers = IndexedHeaders.of(response.headers)
         settings, request = self.settings, self.flow.request
+        if self.tokens:
+            response.reason = status_codes.RESPONSES.get(
+                response.status_code, ""
+            )  # may be any text
         self.take_token_headers(headers)
         self._translate_set_cookies(headers)
         self.leak_alarm.check_headers(response)

@@ -215,7 +215,13 @@ def _give(
     if learned.is_user(session.id):
         session = session._replace(use=Use.USED)
     header = _header(exchange, answer, slots.get(MAIN))
-    given = {token: stand_in(wallet.notary, session, slot, token) for slot, token in tokens.items()}
+    # Those of an earlier login may be repeated.
+    earlier = {token: (exchange.session, slot) for slot, token in exchange.tokens.items()}
+    now = {token: (session, slot) for slot, token in tokens.items()}
+    given = {
+        token: stand_in(wallet.notary, login, slot, token)
+        for token, (login, slot) in {**earlier, **now}.items()
+    }
     put_stand_ins(response, answer.body or b"", given)
     hide_secrets(response.headers, list(given))
     flow.metadata[notes.STAND_INS] = list(dict.fromkeys(one.told for one in slots.values()))

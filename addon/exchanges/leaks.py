@@ -2,8 +2,11 @@
 
 import contextlib
 from collections.abc import Iterable, Mapping
+from functools import partial
 
+from messages import coding
 from messages.answers import Refused
+from messages.coding import Decoder
 from messages.headers import without_digests
 from messages.redacted import Redacted
 from messages.streaming import Recorder
@@ -53,30 +56,51 @@ class LeakAlarm:
             replace_in_headers(response, self.needles)
 
     def stream(self, response: http.Response) -> None:
-        """Let the body stream, and look for tokens as it passes."""
+        """Let the body stream, and look for tokens as it passes; what is compressed, decoded."""
+        headers = response.headers
+        coded = headers.get("content-encoding", "identity").strip().lower() not in ("", "identity")
+        decoder = coding.decoder(headers.get("content-encoding", "")) if coded else None
         if not self.needles:
             response.stream = Recorder()
-        elif response.headers.get("content-encoding", "identity").lower() not in ("", "identity"):
+        elif coded and (decoder is None or response.status_code == 206):
             path = printable(normalise(self.flow.request.path))
-            said = "%s: an answer that streams compressed is not searched for the token"
+            said = "%s: an answer that streams in this coding is not searched for tokens"
             self.once.warn(("unsearched", path), said, path)
             response.stream = Recorder()
         else:
+            if decoder:
+                self._say_decoded(response)
+            if self.replaces:
+                without_digests(headers)
             search = Search(
                 self.needles,
                 watch=self.mode != "block" and not self.replaces,
-                keep_length="content-length" in response.headers,
+                keep_length="content-length" in headers,
             )
+            response.stream = Recorder(partial(self._pass_on, search, decoder))
 
-            def pass_on(chunk: bytes) -> bytes:
-                passed = search.feed(chunk) if chunk else search.end()
-                if search.found and notes.LEAK not in self.flow.metadata:
-                    self._warn("body, which streams")
-                return passed
+    def _say_decoded(self, response: http.Response) -> None:
+        headers = response.headers
+        for name in ("content-encoding", "content-length"):
+            headers.pop(name, None)
+        without_digests(headers)
+        if not (self.flow.request.is_http2 or self.flow.request.is_http3):
+            headers["Transfer-Encoding"] = "chunked"
 
-            if self.replaces:
-                without_digests(response.headers)
-            response.stream = Recorder(pass_on)
+    def _pass_on(self, search: Search, decoder: Decoder | None, chunk: bytes) -> bytes:
+        passed = bytearray()
+        try:
+            for piece in decoder.feed(chunk) if decoder and chunk else [chunk]:
+                passed += search.feed(piece) if piece else b""
+            if not chunk:
+                passed += search.end()
+        except ValueError:
+            # It cannot be refused any more, and what follows cannot be read.
+            path = printable(normalise(self.flow.request.path))
+            self.once.warn(("corrupt", path), "%s: an answer is not what its coding says", path)
+        if search.found and notes.LEAK not in self.flow.metadata:
+            self._warn("body, which streams")
+        return bytes(passed)
 
     def check_body(self, response: http.Response) -> None:
         """Look for tokens in a body that was held back, unless that cannot be decoded."""
