@@ -242,6 +242,9 @@ class Api(Exchange):
 
     def _note_own_credential(self, asked: Asked) -> None:
         """Tell, once, of a credential that a page holds though the proxy did not hand it out."""
+        if asked.cors and not self.held.names and MARK in self._own_authorization():
+            said = "a page of %s sends a stand-in without its cookies: credentials: 'include'"
+            self.proxy.once.warn(("credentials", asked.cors), said, asked.cors)
         if self.token is not None or self.stood or not asked.is_browser:
             return
         header, headers = self.settings.header, self.flow.request.headers
@@ -256,6 +259,10 @@ class Api(Exchange):
                 *(name, f" (a token of {issuer})" if issuer else ""),
             )
             return
+
+    def _own_authorization(self) -> str:
+        headers = self.flow.request.headers
+        return f"{headers.get('authorization', '')} {headers.get(self.settings.header.name, '')}"
 
     # Renewal
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from credentials import names
+from credentials import names, socket_messages
 from credentials.companion import NO_SESSION, Notary, Session, Use
 from credentials.forwarded import hide_secrets
 from credentials.options import HeaderSettings, header_of
@@ -59,6 +59,8 @@ def is_expected(exchange: "Api", response: http.Response) -> bool:
     sent = exchange.sent = login_like.read_request(*asked)
     if not sent.why or not _may_hold_tokens(exchange, sent, response):
         return False
+    if socket_messages.is_polling("POST", request.path):
+        return False  # Engine.IO's own session, whatever else stands in the query
     length = response.headers.get("content-length", "")
     if length.isdecimal() and int(length) > _LONGEST_ANSWER:
         if is_sure(sent) and exchange.browser_asks:

@@ -8,7 +8,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from credentials import session_requests
-from credentials.stand_ins import REFRESH
+from credentials.stand_ins import MAIN, REFRESH
 from messages.redacted import Redacted, real
 from mitmproxy import http
 from origins.rules import SAFE_METHODS
@@ -57,7 +57,7 @@ async def ask_once(exchange: "Api") -> None:
         exchange.wallet.api,
         exchange.session.id,
         "\n".join((*asked, body, exchange.held.tokens[REFRESH])),
-        None,
+        exchange.held.tokens.get(MAIN),  # whoever brings the next one asks anew
         ask,
         serves=lambda answer: answer is not None,
     )

@@ -63,7 +63,7 @@ class Proxy:
     loopback: Loopback = field(default_factory=Loopback)
     logins: Logins = field(default_factory=Logins)
     renewals: "Renewals[Renewed | Refused | None]" = field(default_factory=Renewals)
-    page_refreshes: "Renewals[http.Response | None]" = field(default_factory=Renewals)
+    page_refreshes: "Renewals[http.Response | None]" = field(default_factory=lambda: Renewals(10))
     """Those that pages ask for with a stand-in."""
     learned: Learned = field(default_factory=Learned)
     births: Births = field(default_factory=Births)

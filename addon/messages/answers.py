@@ -45,7 +45,8 @@ class Refused(Exception):
         return cls(
             "cross_origin",
             "A page of another origin may not do this. If it is yours:"
-            " --set cookie_auth_allowed_origins=<its origin>",
+            " --set cookie_auth_allowed_origins=<its origin>; if it is your front end's, open it"
+            " here instead: ./run.sh URL --frontend <its origin>",
         )
 
 

@@ -53,8 +53,10 @@ class Renewals(Generic[T]):
     Tokens are kept as digests only; the results are the caller's, in memory for a minute.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float = SECONDS_TO_REMEMBER) -> None:
+        """`seconds`: how long a result is remembered."""
         self._known: dict[bytes, _Refresh[T]] = {}
+        self._seconds = seconds
 
     async def run(
         self,
@@ -102,7 +104,7 @@ class Renewals(Generic[T]):
         if task.cancelled() or task.exception() is not None or task.result() is None:
             self._drop(key, known)
         else:
-            asyncio.get_running_loop().call_later(SECONDS_TO_REMEMBER, self._drop, key, known)
+            asyncio.get_running_loop().call_later(self._seconds, self._drop, key, known)
 
     def _drop(self, key: bytes, known: _Refresh[T]) -> None:
         if self._known.get(key) is known:
