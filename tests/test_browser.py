@@ -1,20 +1,13 @@
 """The demo, foreign pages and hot reload in a real browser: Debian's Chromium."""
 
 import json
-import os
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import BrowserContext, expect
-from support import ADDON, ROOT, Client, Mitmdump, Upstream, answer, free_port, running
-
-NPM = shutil.which("npm") or ""
-UNDER_CI = os.environ.get("CI") == "true"
-
-needs_npm = pytest.mark.skipif(not NPM and not UNDER_CI, reason="no npm on the PATH")
+from support import ADDON, Client, Mitmdump, Upstream, answer, free_port, running
 
 
 @pytest.fixture
@@ -204,19 +197,6 @@ def test_an_allowed_page_on_another_port_may_do_all_that(
 # Hot reload
 
 
-@pytest.fixture(scope="session")
-def vite() -> Path:
-    """Vite, installed once under the project's cache folder."""
-    folder = ROOT / ".cache" / "vite"
-    folder.mkdir(parents=True, exist_ok=True)
-    binary = folder / "node_modules" / ".bin" / "vite"
-    if not binary.exists():
-        command = [NPM, "install", "--prefix", str(folder), "--no-audit", "--no-fund", "vite"]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=300)
-    return binary
-
-
-@needs_npm
 def test_a_vite_front_end_updates_through_the_proxy_when_a_source_is_edited(
     context: BrowserContext, upstream: Upstream, confdir: Path, tmp_path: Path, vite: Path
 ) -> None:
