@@ -1,4 +1,4 @@
-"""A mitmproxy script that notes what a server answers: JSON lines in the file that `recorded` names.
+"""A mitmproxy script that notes a server's answers: JSON lines in the file that `recorded` names.
 
 It stands between the proxy and a server that nobody here wrote, and is how a test learns the tokens
 that the server hands out.
