@@ -77,6 +77,39 @@ def test_a_link_to_the_logout_path_logs_out_and_leads_back(
     assert context.cookies() == []
 
 
+def test_the_demos_app_that_knows_no_proxy_holds_stand_ins(
+    context: BrowserContext, demo: str
+) -> None:
+    page = context.new_page()
+    page.goto(demo)
+    page.get_by_role("link", name="see one").click()
+    status, stored = page.locator("#status"), page.locator("#stored")
+    expect(status).to_have_text("Not logged in")
+    page.get_by_label("E-mail").fill("eve@example.com")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.locator("#story")).to_contain_text("The API refused the login")
+    page.get_by_label("E-mail").fill("admin@example.com")
+    page.get_by_role("button", name="Log in").click()
+    expect(status).to_have_text("Logged in as admin@example.com")
+    expect(page.locator("#received")).to_contain_text("characters, signed by this API")
+    expect(page.locator("#claims")).to_contain_text('"name": "Ada Admin"')
+    expect(page.locator("#stored mark")).to_contain_text(["stand-", "stand-"])
+    held = json.loads(page.evaluate("localStorage['demo-app.tokens']"))
+    secrets = [held["access_token"].rpartition(".")[2], held["refresh_token"]]
+    assert [len(secret) for secret in secrets] == [43, 43]
+    first = stored.inner_text()
+
+    page.get_by_role("button", name="Refresh").click()
+    expect(page.locator("#story")).to_contain_text("two new stand-ins")
+    assert stored.inner_text() != first
+    page.reload()
+    expect(page.locator("#story")).to_contain_text("You were still logged in")
+    page.get_by_role("button", name="Log out").click()
+    expect(status).to_have_text("Not logged in")
+    expect(stored).to_have_text("(empty)")
+    assert context.cookies() == []
+
+
 # Each gives the attacker's page something to see, or the text "blocked".
 ATTACKS = {
     "fetch": "fetch(api + 'me', {credentials: 'include'}).then(r => r.text())",
