@@ -297,7 +297,7 @@ def test_home_assistants_own_pages(open_app: Open, tmp_path: Path) -> None:
 
     page.goto(f"{app.address}/profile")
     page.get_by_role("button", name="Log out").click()
-    page.get_by_role("alertdialog").get_by_role("button", name="Log out").click()
+    page.locator("dialog-box").get_by_role("button", name="Log out").click()
     expect(page.locator("input[name=username]")).to_be_visible()
     assert stored() == {}
     app.check("logout")
