@@ -9,6 +9,7 @@ usage() {
     cat <<'HELP'
 usage: ./run.sh [--web] [--no-fast] [mitmproxy options]        the demo: a small API and a page
        ./run.sh [--web] [--no-fast] URL [mitmproxy options]    a proxy for the API at URL
+       ./run.sh URL --frontend URL [mitmproxy options]         the same, for your app as it is
        ./run.sh test [pytest arguments]                        linters, type check, tests, coverage
        ./run.sh bench [group …]                                what the proxy costs, beside others
        ./run.sh bench stand-ins [--reference COMMIT]           what stand-ins cost
@@ -17,6 +18,12 @@ usage: ./run.sh [--web] [--no-fast] [mitmproxy options]        the demo: a small
 The proxy listens on http://localhost:8080; another port: --listen-port 9000.
 A path in URL becomes cookie_auth_base_path. All options of the addon go behind --set:
   ./run.sh https://api.example.com/v1 --set cookie_auth_login=/session --set cookie_auth_prefix=/api
+
+With --frontend, open the proxy's address instead of your dev server's: it passes on the pages of
+the dev server, and what is under /api goes to the API. Nothing in the app changes but the API's
+address, which is /api now; what it takes for tokens are stand-ins. Another prefix:
+--set cookie_auth_prefix=/backend
+  ./run.sh https://api.example.com/v1 --frontend http://localhost:5173
 
   --web         mitmweb instead of mitmdump, to look at the traffic in a browser
 
@@ -196,18 +203,38 @@ print(f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/"))
 PY
 }
 
-# proxy TOOL URL [mitmproxy options]: an empty URL stands for the demo.
+# proxy TOOL URL [--frontend URL] [mitmproxy options]: an empty URL stands for the demo.
 proxy() {
-    local tool=$1 url=$2 port=8080 previous="" argument checked upstream base_path
+    local tool=$1 url=$2 port=8080 frontend="" prefix=/api previous="" left argument checked upstream base_path
     shift 2
-    for argument in "$@"; do
-        case $previous in -p | --listen-port) port=$argument ;; esac
+    for ((left = $#; left; left--)); do # what is mitmproxy's goes back to the end
+        argument=$1
+        shift
+        case $previous in
+        -p | --listen-port) port=$argument ;;
+        --frontend) frontend=${argument:-nothing} ;;
+        esac
         case $argument in
         --listen-port=*) port=${argument#*=} ;;
         -p?*) port=${argument#-p} ;;
+        --frontend) frontend=nothing ;; # so far
+        --frontend=*) frontend=${argument#*=} ;;
+        cookie_auth_prefix=* | --set=cookie_auth_prefix=*) prefix="" ;;
+        esac
+        case $previous:$argument in
+        --frontend:* | *:--frontend | *:--frontend=*) ;;
+        *) set -- "$@" "$argument" ;;
         esac
         previous=$argument
     done
+    if [ -n "$frontend" ]; then
+        [ -n "$url" ] || die "--frontend needs the API's address before it: ./run.sh URL --frontend $frontend"
+        case $frontend in
+        http://?* | https://?*) ;;
+        *) die "--frontend needs an address like http://localhost:5173, not $frontend" ;;
+        esac
+        set -- --set "cookie_auth_frontend=$frontend" ${prefix:+--set "cookie_auth_prefix=$prefix"} "$@"
+    fi
     install
     checked=$(check "$port" ${url:+"$url"})
     read -r upstream base_path <<<"$checked"

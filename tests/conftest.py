@@ -1,12 +1,14 @@
+import fcntl
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
-from support import ADDON, Client, Mitmdump, Upstream, stop_all
+from support import ADDON, ROOT, Client, Mitmdump, Upstream, stop_all
 
 # A busy machine is no failure.
 settings.register_profile("no deadline", deadline=None)
@@ -30,7 +32,7 @@ FAST_DISPATCH = {
 }
 
 # The fixtures that start a process, or are for tests that do.
-PROCESSES = {"_proxies", "upstream", "confdir", "start", "serve", "browser", "vite"}
+PROCESSES = {"_proxies", "upstream", "confdir", "start", "serve", "browser", "vite", "api"}
 
 # Tables and properties of thousands of cases, which take their time.
 EXHAUSTIVE = {"test_search", "test_fast_dispatch"}
@@ -168,3 +170,20 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
     with browser.new_context() as context:
         context.set_default_timeout(10_000)
         yield context
+
+
+@pytest.fixture(scope="session")
+def vite() -> Path:
+    """Vite, installed once under the project's cache folder."""
+    npm = shutil.which("npm") or ""
+    if not npm and os.environ.get("CI") != "true":
+        pytest.skip("no npm on the PATH")
+    folder = ROOT / ".cache" / "vite"
+    folder.mkdir(parents=True, exist_ok=True)
+    binary = folder / "node_modules" / ".bin" / "vite"
+    with (folder / "lock").open("w") as lock:  # other workers want it, too
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not binary.exists():
+            command = [npm, "install", "--prefix", str(folder), "--no-audit", "--no-fund", "vite"]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=300)
+    return binary

@@ -1,20 +1,13 @@
 """The demo, foreign pages and hot reload in a real browser: Debian's Chromium."""
 
 import json
-import os
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import BrowserContext, expect
-from support import ADDON, ROOT, Client, Mitmdump, Upstream, answer, free_port, running
-
-NPM = shutil.which("npm") or ""
-UNDER_CI = os.environ.get("CI") == "true"
-
-needs_npm = pytest.mark.skipif(not NPM and not UNDER_CI, reason="no npm on the PATH")
+from support import ADDON, Client, Mitmdump, Upstream, answer, free_port, running
 
 
 @pytest.fixture
@@ -81,6 +74,39 @@ def test_a_link_to_the_logout_path_logs_out_and_leads_back(
     page.evaluate("location.href = '/logout'")
     expect(page.locator("#status")).to_have_text("Not logged in")
     assert page.url == demo
+    assert context.cookies() == []
+
+
+def test_the_demos_app_that_knows_no_proxy_holds_stand_ins(
+    context: BrowserContext, demo: str
+) -> None:
+    page = context.new_page()
+    page.goto(demo)
+    page.get_by_role("link", name="see one").click()
+    status, stored = page.locator("#status"), page.locator("#stored")
+    expect(status).to_have_text("Not logged in")
+    page.get_by_label("E-mail").fill("eve@example.com")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.locator("#story")).to_contain_text("The API refused the login")
+    page.get_by_label("E-mail").fill("admin@example.com")
+    page.get_by_role("button", name="Log in").click()
+    expect(status).to_have_text("Logged in as admin@example.com")
+    expect(page.locator("#received")).to_contain_text("characters, signed by this API")
+    expect(page.locator("#claims")).to_contain_text('"name": "Ada Admin"')
+    expect(page.locator("#stored mark")).to_contain_text(["stand-", "stand-"])
+    held = json.loads(page.evaluate("localStorage['demo-app.tokens']"))
+    secrets = [held["access_token"].rpartition(".")[2], held["refresh_token"]]
+    assert [len(secret) for secret in secrets] == [43, 43]
+    first = stored.inner_text()
+
+    page.get_by_role("button", name="Refresh").click()
+    expect(page.locator("#story")).to_contain_text("two new stand-ins")
+    assert stored.inner_text() != first
+    page.reload()
+    expect(page.locator("#story")).to_contain_text("You were still logged in")
+    page.get_by_role("button", name="Log out").click()
+    expect(status).to_have_text("Not logged in")
+    expect(stored).to_have_text("(empty)")
     assert context.cookies() == []
 
 
@@ -204,19 +230,6 @@ def test_an_allowed_page_on_another_port_may_do_all_that(
 # Hot reload
 
 
-@pytest.fixture(scope="session")
-def vite() -> Path:
-    """Vite, installed once under the project's cache folder."""
-    folder = ROOT / ".cache" / "vite"
-    folder.mkdir(parents=True, exist_ok=True)
-    binary = folder / "node_modules" / ".bin" / "vite"
-    if not binary.exists():
-        command = [NPM, "install", "--prefix", str(folder), "--no-audit", "--no-fund", "vite"]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=300)
-    return binary
-
-
-@needs_npm
 def test_a_vite_front_end_updates_through_the_proxy_when_a_source_is_edited(
     context: BrowserContext, upstream: Upstream, confdir: Path, tmp_path: Path, vite: Path
 ) -> None:

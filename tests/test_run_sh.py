@@ -55,7 +55,7 @@ def answers(port: int, target: str, status: int) -> Callable[[], bool]:
 
 def test_help_tells_every_way_to_call_it(start: Start) -> None:
     out, _ = start("--help").communicate()
-    for word in ("URL", "test", "--web", "API_URL", "PYTHON"):
+    for word in ("URL", "--frontend", "test", "--web", "API_URL", "PYTHON"):
         assert word in out
 
 
@@ -107,6 +107,33 @@ def test_an_api_is_proxied_with_its_path_as_the_base_path(
     assert answers(port, "/me", 404)()
 
 
+@pytest.mark.parametrize(
+    ("form", "given", "prefix"),
+    [
+        ("--frontend {}", "", "/api"),
+        ("--frontend={}", "--set cookie_auth_samesite=strict", "/api"),
+        ("--frontend {}", "--set cookie_auth_prefix=/backend", "/backend"),
+        ("--frontend {}", "--set=cookie_auth_prefix=/backend", "/backend"),
+    ],
+)
+def test_an_app_with_a_front_end_of_its_own_needs_only_its_address(
+    start: Start, upstream: Upstream, form: str, given: str, prefix: str
+) -> None:
+    frontend = Upstream("::1")
+    frontend.answers("the app")
+    upstream.answers("the API")
+    port = free_port()
+    arguments = f"{form.format(f'http://[::1]:{frontend.port}')} {given} -p {port}".split()
+    start(f"{upstream.url}/v1", *arguments)
+    try:
+        assert eventually(answers(port, "/", 200), 20)
+        assert Client(port).get("/notes").body == b"the app"
+        assert Client(port).get(f"{prefix}/notes").body == b"the API"
+        assert upstream.last.target == "/v1/notes"
+    finally:
+        frontend.close()
+
+
 @pytest.mark.parametrize("option", [(), ("--no-fast",)])
 def test_fast_dispatch_is_loaded_unless_it_is_not_wanted(
     start: Start, upstream: Upstream, option: tuple[str, ...]
@@ -140,6 +167,9 @@ def test_web_starts_mitmweb(start: Start, upstream: Upstream) -> None:
         (["ftp://x"], {}, "'ftp://x' is neither an http(s) URL nor a command"),
         (["--listen-port", "x"], {}, "'x' is no port number"),
         (["--listen-port=99999"], {}, "'99999' is no port number"),
+        (["http://127.0.0.1:1", "--frontend"], {}, "5173, not -p"),
+        (["http://127.0.0.1:1", "--frontend", "80"], {}, "5173, not 80"),
+        (["--frontend", "http://localhost:5173"], {}, "--frontend needs the API's address"),
         ([], {"PYTHON": "/no/python"}, "PYTHON=/no/python is not a Python 3.10 or newer"),
         ([], {"API_URL": "localhost:3000"}, "'localhost:3000' is no API address"),
     ],

@@ -1,14 +1,17 @@
-"""The API and page that `./run.sh` shows, as a mitmproxy addon.
+"""The API and pages that `./run.sh` shows, as a mitmproxy addon.
 
 They are served from mitmproxy's own event loop, so that the demo is one process that ends at once.
 cookie-auth treats the API like any other: it listens where `--mode reverse:` points.
 """
 
 import asyncio
+import base64
 import contextlib
+import hmac
 import itertools
 import json
 import secrets
+import time
 from pathlib import Path
 
 from mitmproxy import ctx
@@ -16,13 +19,17 @@ from mitmproxy.proxy.mode_specs import ProxyMode, ReverseMode
 from tornado import httpserver, iostream, web, websocket
 
 USER = "admin@example.com"
-PAGE = Path(__file__).with_name("index.html")
+HERE = Path(__file__).parent
+KEY = secrets.token_bytes(32)
 
 
 class Page(web.RequestHandler):
+    def initialize(self, file: str) -> None:
+        self.file = HERE / file
+
     def get(self) -> None:
         self.set_header("Cache-Control", "no-store")
-        self.write(PAGE.read_bytes())
+        self.write(self.file.read_bytes())
 
 
 class Login(web.RequestHandler):
@@ -93,16 +100,102 @@ class Headers(web.RequestHandler):
         self.write(fields)
 
 
+# The same API as most are, for the page that knows of no proxy
+
+
+def jwt(claims: dict[str, str | int]) -> str:
+    """A JSON Web Token signed with HS256 (RFC 7519)."""
+    parts = [json.dumps(part).encode() for part in ({"alg": "HS256", "typ": "JWT"}, claims)]
+    signed = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in parts)
+    signature = base64.urlsafe_b64encode(hmac.digest(KEY, signed, "sha256")).rstrip(b"=")
+    return f"{signed.decode()}.{signature.decode()}"
+
+
+class Bearer(web.RequestHandler):
+    """What the handlers with bearer tokens share; `sessions` is access tokens by refresh token."""
+
+    @property
+    def sessions(self) -> dict[str, str]:
+        sessions: dict[str, str] = self.settings["sessions"]
+        return sessions
+
+    @property
+    def token(self) -> str:
+        """The access token of the request, if it is a good one."""
+        token = self.request.headers.get("Authorization", "").removeprefix("Bearer ")
+        return token if token in self.sessions.values() else ""
+
+    def sent(self, name: str) -> str:
+        """This member of the JSON that was sent."""
+        with contextlib.suppress(ValueError):
+            body = json.loads(self.request.body)
+            if isinstance(body, dict):
+                return str(body.get(name))
+        return ""
+
+    def refuse(self, error: str) -> None:
+        self.set_status(401)
+        self.write({"error": error})
+
+    def hand_out(self) -> None:
+        now = int(time.time())
+        claims: dict[str, str | int] = {"sub": USER, "name": "Ada Admin", "iat": now}
+        access = jwt(claims | {"exp": now + 3600, "jti": secrets.token_hex(8)})
+        refresh = secrets.token_urlsafe(32)
+        self.sessions[refresh] = access
+        tokens = {"access_token": access, "refresh_token": refresh}
+        self.write(tokens | {"token_type": "bearer", "expires_in": 3600})
+
+
+class SignIn(Bearer):
+    def post(self) -> None:
+        if self.sent("email") == USER:
+            self.hand_out()
+        else:
+            self.refuse("Invalid credentials")
+
+
+class Refresh(Bearer):
+    def post(self) -> None:
+        if self.sessions.pop(self.sent("refresh_token"), None):
+            self.hand_out()
+        else:
+            self.refuse("Unknown refresh token")
+
+
+class Account(Bearer):
+    def get(self) -> None:
+        if self.token:
+            token = f"({len(self.token)} characters, signed by this API)"
+            self.write({"email": USER, "token": token})
+        else:
+            self.refuse("Not logged in")
+
+
+class SignOut(Bearer):
+    def post(self) -> None:
+        ended = [refresh for refresh, access in self.sessions.items() if access == self.token]
+        for refresh in ended:
+            del self.sessions[refresh]
+        self.set_status(204)
+
+
 def make_app() -> web.Application:
+    pages = {"/": "index.html", "/app.html": "app.html"}
     handlers = {
-        "/": Page,
         "/login": Login,
         "/me": Me,
         "/headers": Headers,
         "/events": Events,
         "/echo": Echo,
+        "/auth/sign-in": SignIn,
+        "/auth/refresh": Refresh,
+        "/auth/account": Account,
+        "/auth/logout": SignOut,
     }
-    return web.Application(list(handlers.items()), tokens=set())
+    app = web.Application(list(handlers.items()), tokens=set(), sessions={})
+    app.add_handlers(".*", [(path, Page, {"file": file}) for path, file in pages.items()])
+    return app
 
 
 class DemoApi:

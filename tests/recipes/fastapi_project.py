@@ -5,6 +5,8 @@ import sys
 
 import uvicorn
 from fastapi import Depends, FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.staticfiles import StaticFiles
 from fastapi_users import BaseUserManager, FastAPIUsers, UUIDIDMixin, schemas
 from fastapi_users.authentication import AuthenticationBackend, BearerTransport, JWTStrategy
 from fastapi_users.db import SQLAlchemyBaseUserTableUUID, SQLAlchemyUserDatabase
@@ -43,7 +45,23 @@ backend = AuthenticationBackend(
     get_strategy=lambda: JWTStrategy(secret=SECRET, lifetime_seconds=3600),
 )
 users = FastAPIUsers(manager, [backend])
-app = FastAPI()
+app = FastAPI(docs_url=None)
+if len(sys.argv) > 3:  # /docs with the Swagger UI of this folder, instead of one from elsewhere
+    app.mount("/swagger", StaticFiles(directory=sys.argv[3]))
+    remembers = {"persistAuthorization": True}
+
+    @app.get("/docs", include_in_schema=False)
+    def docs():
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title="Swagger UI",
+            swagger_js_url="/swagger/swagger-ui-bundle.js",
+            swagger_css_url="/swagger/swagger-ui.css",
+            swagger_favicon_url="/swagger/favicon-32x32.png",
+            swagger_ui_parameters=remembers,
+        )
+
+
 app.include_router(users.get_auth_router(backend), prefix="/auth/jwt")
 app.include_router(
     users.get_register_router(schemas.BaseUser, schemas.BaseUserCreate), prefix="/auth"
