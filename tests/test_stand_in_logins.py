@@ -1,8 +1,9 @@
 """Logins that no option names: the page gets stand-ins, and the API the tokens (DESIGN.md, 6)."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import count
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -34,7 +35,7 @@ class Ask(NamedTuple):
     body: str | None = PASSWORD
     kind: str | None = JSON
     method: str = "POST"
-    headers: dict[str, str] = {}
+    headers: Mapping[str, str] = MappingProxyType({})
 
     def of(self, page: Page) -> Message:
         kind = {"content_type": self.kind} if self.kind else {}

@@ -2,6 +2,7 @@
 
 import json
 import re
+import secrets
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ class Api:
         self.users: dict[str, str] = {}
         self.refreshes: list[str] = []
         self.number = 0
+        self.name = secrets.token_hex(8)  # what one has said of a token, another has not
         self.ends: dict[str, str] = {}
         self.rotates = True
         self.seen: list[str | None] = []
@@ -37,7 +39,7 @@ class Api:
         self.users[str(pair["access_token"])] = user
         if refresh:
             kept = f"{user}{self.number if self.rotates else ''}"
-            pair["refresh_token"] = opaque(f"refresh of {kept}")
+            pair["refresh_token"] = opaque(f"{self.name}, refresh of {kept}")
             self.users[str(pair["refresh_token"])] = user
         return pair
 
@@ -483,9 +485,7 @@ LOGOUTS: dict[str, tuple[str, Callable[[Page, dict[str, str]], Message]]] = {
     ),
     "logout path, refresh token in the body": (
         "refresh_token",
-        lambda page, given: post_json(
-            page, "/logout", refresh_token=given["refresh_token"]
-        ),
+        lambda page, given: post_json(page, "/logout", refresh_token=given["refresh_token"]),
     ),
     "elsewhere, header": (
         "access_token",
@@ -495,9 +495,7 @@ LOGOUTS: dict[str, tuple[str, Callable[[Page, dict[str, str]], Message]]] = {
     ),
     "elsewhere, body": (
         "refresh_token",
-        lambda page, given: post_json(
-            page, "/auth/sign-out", refresh_token=given["refresh_token"]
-        ),
+        lambda page, given: post_json(page, "/auth/sign-out", refresh_token=given["refresh_token"]),
     ),
     "elsewhere, with an extension": (
         "access_token",

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+import secrets
 from collections.abc import Mapping
 
 from page import Page
@@ -76,11 +77,6 @@ def bearer(page: Page, stand_in: str, target: str = "/me", method: str = "GET") 
 def translated(page: Page, upstream: Upstream, stand_in: str) -> str | None:
     """What reaches the API for this in `Authorization: Bearer`."""
     upstream.received.clear()
-    bearer(page, stand_in, "/translated")
+    bearer(page, stand_in, f"/translated?{secrets.token_hex(8)}")  # each is a new question
     value = upstream.last.one("authorization")
     return value and value.removeprefix("Bearer ")
-
-
-def session_of(page: Page) -> set[tuple[str, str]]:
-    """Names and Paths of the cookies that this page's browser has."""
-    return set(page.jar)
