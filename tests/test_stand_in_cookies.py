@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -253,12 +253,18 @@ def test_the_front_end_gets_none_but_the_main_one(
 # The API's own
 
 
-@pytest.fixture
-def own(page: Page, upstream: Upstream) -> Iterator[Page]:
+class Own(Page):
     """A page that has logged in with a token and two cookies of the API's."""
+
+    stand_in: str
+
+
+@pytest.fixture
+def own(page: Page, upstream: Upstream) -> Own:
     cookies = ("sid=s-1; HttpOnly; Path=/; SameSite=None; Secure", "rt=r 1; HttpOnly; Path=/auth")
-    page.stand_in = sign_in(page, upstream, *cookies, token=OTHER)["token"]  # type: ignore[attr-defined]
-    yield page
+    own = Own(page.client)
+    own.stand_in = sign_in(own, upstream, *cookies, token=OTHER)["token"]
+    return own
 
 
 def cookie_at(page: Page, upstream: Upstream, target: str, **more: str) -> str | None:
@@ -268,7 +274,7 @@ def cookie_at(page: Page, upstream: Upstream, target: str, **more: str) -> str |
 
 
 def test_they_pass_as_ours_and_go_back_under_their_own_names_where_they_belong(
-    own: Page, upstream: Upstream
+    own: Own, upstream: Upstream
 ) -> None:
     assert set(own.jar) == {
         *(("auth-token", "/"), ("auth-token-login", "/")),
@@ -288,7 +294,7 @@ def test_they_pass_as_ours_and_go_back_under_their_own_names_where_they_belong(
     ],
     ids=["cross-site", "same-site", "a link", "an iframe"],
 )
-def test_no_foreign_page_uses_them(own: Page, upstream: Upstream, headers: dict[str, str]) -> None:
+def test_no_foreign_page_uses_them(own: Own, upstream: Upstream, headers: dict[str, str]) -> None:
     assert cookie_at(own, upstream, "/me", **headers) is None
 
 
@@ -305,7 +311,7 @@ def test_they_alone_are_a_login_too(page: Page, upstream: Upstream) -> None:
     assert not page.jar
 
 
-def test_the_api_changes_and_deletes_them_in_any_answer(own: Page, upstream: Upstream) -> None:
+def test_the_api_changes_and_deletes_them_in_any_answer(own: Own, upstream: Upstream) -> None:
     fields = [("Set-Cookie", "sid=s-2; HttpOnly; Path=/"), ("Set-Cookie", "new=1; HttpOnly")]
     upstream.respond = lambda request: answer("{}", headers=fields)
     own.get("/me")
@@ -315,12 +321,12 @@ def test_the_api_changes_and_deletes_them_in_any_answer(own: Page, upstream: Ups
     upstream.respond = lambda request: answer("{}", headers=fields)
     own.get("/me")
     assert cookie_at(own, upstream, "/me") is None
-    assert translated(own, upstream, own.stand_in) == OTHER  # type: ignore[attr-defined]
+    assert translated(own, upstream, own.stand_in) == OTHER
 
 
 @pytest.mark.parametrize("how", ["another login", "logout", "logout path"])
-def test_they_end_with_the_login(own: Page, upstream: Upstream, how: str) -> None:
-    stand_in = own.stand_in  # type: ignore[attr-defined]
+def test_they_end_with_the_login(own: Own, upstream: Upstream, how: str) -> None:
+    stand_in = own.stand_in
     before = dict(own.jar)
     upstream.answers("{}")
     if how == "another login":
@@ -349,7 +355,7 @@ def test_they_end_with_the_login(own: Page, upstream: Upstream, how: str) -> Non
     ],
 )
 def test_a_planted_or_changed_one_does_not_go_to_the_api(
-    own: Page, upstream: Upstream, change: Callable[[str], str]
+    own: Own, upstream: Upstream, change: Callable[[str], str]
 ) -> None:
     own.jar["auth-token-api-sid", "/"] = change(own.jar["auth-token-api-sid", "/"])
     own.plant("auth-token-api-evil", "x")
