@@ -26,7 +26,11 @@ from token_api import (
     signed,
     translated,
 )
-from websockets.sync.server import Server, ServerConnection, serve
+from websockets.datastructures import Headers as WebSocketHeaders
+from websockets.http11 import Request, Response
+from websockets.sync.client import connect
+from websockets.sync.server import ServerConnection, serve
+from websockets.typing import Origin
 
 ProxyWith = Callable[..., Mitmdump]
 Start = Callable[..., Mitmdump]
@@ -113,12 +117,18 @@ def test_a_page_that_sends_nothing_gets_the_header_that_the_api_reads(
         assert json.loads(page.get("/me").body) == {"you": "ann"}
         assert len(upstream.received) == asked
     assert page.post("/things").status == 200
-    # So does another who logs in there.
-    other = Page(page.client)
-    log_in(other)
-    upstream.received.clear()
-    assert json.loads(other.get("/me").body) == {"you": "ann"}
-    assert len(upstream.received) == 1
+    assert upstream.last.one(api.name) == api.value
+
+
+@pytest.mark.xfail(reason="what was learned is in memory only", strict=True)
+def test_the_header_that_was_learned_is_known_after_a_restart(
+    start: Start, upstream: Upstream
+) -> None:
+    upstream.respond = LEARNED["a header of the answer"][0]
+    page = Page(start().client)
+    log_in(page)
+    assert page.get("/me").status == 200
+    assert Page(start().client, page.jar).get("/me").status == 200
 
 
 def test_another_header_is_tried_once_for_each_login_and_for_nothing_but_a_get(

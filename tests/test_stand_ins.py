@@ -112,7 +112,8 @@ TOKENS = {
 }
 
 
-@pytest.mark.parametrize("token", TOKENS.values(), ids=list(TOKENS))
+# What is shorter is not looked for where an answer repeats it.
+@pytest.mark.parametrize("token", [token for token in TOKENS.values() if len(token) >= 16])
 def test_the_same_token_of_the_same_login_has_the_same_stand_in_also_after_a_restart(
     start: Callable[..., Mitmdump], upstream: Upstream, token: str
 ) -> None:
