@@ -94,12 +94,21 @@ def _head_of_jwt(token: str) -> str:
     signed = decoded and str(decoded.header.get("alg", "")).lower() not in _UNSIGNED
     if not decoded or not signed or not re.fullmatch(r"[\w-]+", signature, re.ASCII):
         return ""
-    claims = decoded.claims
-    hidden = [name for name in claims if isinstance(claims[name], str) and _CREDENTIAL.search(name)]
-    if not hidden:
+    claims = _without_credentials(decoded.claims)
+    if claims == decoded.claims:
         return f"{head}."
-    for name in hidden:
-        claims[name] = "stand-in"
     text = json.dumps(claims, separators=(",", ":"), ensure_ascii=False).encode()
     encoded = base64.urlsafe_b64encode(text).rstrip(b"=").decode()
     return f"{head.partition('.')[0]}.{encoded}."
+
+
+def _without_credentials(claims: object, *, is_one: bool = False) -> object:
+    """Claims in which no string stands under a credential's name, however deep."""
+    if isinstance(claims, dict):
+        return {
+            name: _without_credentials(value, is_one=is_one or _CREDENTIAL.search(name) is not None)
+            for name, value in claims.items()
+        }
+    if isinstance(claims, list):
+        return [_without_credentials(value, is_one=is_one) for value in claims]
+    return "stand-in" if is_one and isinstance(claims, str) else claims

@@ -4,10 +4,12 @@ Which answers those are, and what in them is a token, is told in `tokens.login_l
 `tokens.candidates`; what a stand-in is, in `credentials.stand_ins`.
 """
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
 
 from credentials import names, socket_messages
 from credentials.companion import NO_SESSION, Notary, Session, Use
@@ -40,6 +42,8 @@ _LONGEST_ANSWER = 1024 * 1024
 _OTHERS = ("1", "2", "3")
 _TEXT_TYPES = ("json", "xml", "javascript", "x-www-form-urlencoded", "yaml", "octet-stream")
 _TYPES = {"bearer": "Bearer", "token": "Token", "jwt": "JWT"}
+_DOUBTFUL = 6
+"""The rank from which on a candidate has no name that is a token's own."""
 _SCHEME = re.compile("|([A-Za-z]{2,12} )")
 
 
@@ -104,12 +108,16 @@ def hand_out(exchange: "Api", response: http.Response) -> None:
             )
         said = "%s: an answer in a Content-Encoding that cannot be read is not searched for tokens"
         once.warn(("unread", path), said, asked)
-    found = _distinct(candidates.find(answer, sent, settings.token.exposed))
+    known = exchange.tokens
+    # What a stand-in stood for was not sent by the page: it may be handed out again.
+    own = dataclasses.replace(sent, values=sent.values - set(known.values()))
+    found = _distinct(candidates.find(answer, own, settings.token.exposed))
+    if not is_sure(sent) and exchange.flow.request.method in SAFE_METHODS:
+        found = [one for one in found if one.place != "/"]  # any text may be one word
     for one in [one for one in found if one.bound]:
         said = "%s: %s is bound to a key of the page's (DPoP), so it is left alone"
         once.warn(("bound", path, one.told), said, asked, one.told)
     found = [one for one in found if not one.bound and len(one.value) >= _SHORTEST]
-    known = exchange.tokens
     new = [one for one in found if one.value not in known.values()]
     if found and not exchange.browser_asks:
         said = "%s handed out %s: to no browser, so as it is"
@@ -119,6 +127,9 @@ def hand_out(exchange: "Api", response: http.Response) -> None:
     if known and exchange.is_authenticated:
         passing = _passing(exchange, new, asked)
         new = [one for one in new if one not in passing]
+    elif known and not _logs_in(exchange, sent, found):
+        _tell_left_alone(exchange, new, asked)
+        return
     elif not renews:
         new = found  # also what the browser holds from an earlier login
     if not new:
@@ -187,6 +198,12 @@ def _passing(exchange: "Api", new: list[Candidate], asked: str) -> list[Candidat
         ):
             continue
         passing.append(one)
+    _tell_left_alone(exchange, passing, asked)
+    return passing
+
+
+def _tell_left_alone(exchange: "Api", passing: list[Candidate], asked: str) -> None:
+    for one in passing:
         exchange.proxy.once.warn(
             ("left alone", asked, one.told),
             "%s: %s looks like a new token for its user, so the page gets it as it is; if it is"
@@ -194,7 +211,19 @@ def _passing(exchange: "Api", new: list[Candidate], asked: str) -> list[Candidat
             *(asked, one.told),
         )
         exchange.flow.metadata.setdefault(notes.LEFT_ALONE, []).append(one.told)
-    return passing
+
+
+def _logs_in(exchange: "Api", sent: Sent, found: list[Candidate]) -> bool:
+    """Whether the answer takes the place of a login that the browser has, and did not send.
+
+    Any page asks for things with a code, and any link may have a token in it; what they get is not
+    worth the login.
+    """
+    if exchange.flow.request.method in SAFE_METHODS:
+        query = exchange.flow.request.path.partition("?")[2]
+        ends = bool({name for name, _ in parse_qsl(query)} & {"code", "ticket"})
+        return own_cookies.comes_by_link(exchange) and (ends or sent.says_login)
+    return sent.says_login or (sent.renews and any(one.rank < _DOUBTFUL for one in found))
 
 
 def _give(
@@ -206,6 +235,7 @@ def _give(
     renews: bool,
 ) -> None:
     wallet, flow, learned = exchange.wallet, exchange.flow, exchange.proxy.learned
+    assert exchange.sent
     old = exchange.session if renews else NO_SESSION
     tokens = dict(exchange.tokens) if renews else {}
     slots = _slots(new, tokens, old, wallet.notary)
@@ -239,7 +269,7 @@ def _give(
         api_cookies=own_cookies.of_login(exchange, renews=renews),
     )
     exchange.api_cookies = ()
-    for one in slots.values():
+    for one in slots.values() if is_sure(exchange.sent) else ():
         learned.handed_out(wallet.api, flow.request.path, one.place)
     if header:
         learned.reads(session.id, header)

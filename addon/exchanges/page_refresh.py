@@ -29,6 +29,10 @@ class PageRefresh(OwnRequest):
     """The request that is made for all of them."""
 
     kind = "page-refresh"
+    body: bytes | None = None
+
+    async def request(self) -> None:
+        self.flow.request.raw_content = self.body  # mitmproxy has copied it as it is shown
 
     async def answer(self) -> None:
         response = self.flow.response
@@ -46,7 +50,7 @@ async def ask_once(exchange: "Api") -> None:
 
     async def ask() -> http.Response | None:
         own = own_flow(exchange)
-        PageRefresh(own, exchange.proxy)
+        PageRefresh(own, exchange.proxy).body = own.request.raw_content
         return await own_requests.send(own, exchange.proxy.mitm_options)
 
     request = exchange.flow.request
