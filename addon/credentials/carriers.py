@@ -37,9 +37,10 @@ def translate(
     """
     token = None if held.problem or not inject else held.token
     changes: dict[bytes, bytes | None] = dict.fromkeys(_variants(headers.names, header.name))
-    own_cookies = (f"{one.name}={one.value}" for one in api_cookies)
-    cookies = "; ".join(filter(None, (held.forwarded, *own_cookies)))
-    changes[b"Cookie"] = cookies.encode("utf-8", "surrogateescape") or None
+    own_cookies = [(one.name, one.value or "") for one in api_cookies]
+    cookies = "; ".join(filter(None, (held.forwarded, *map("=".join, own_cookies))))
+    secrets = (value.encode("utf-8", "surrogateescape") for _, value in own_cookies)
+    changes[b"Cookie"] = recorded(cookies.encode("utf-8", "surrogateescape"), *secrets) or None
     if token is not None:
         changes[header.name.encode()] = recorded(header.format.value(token), token)
     elif (own_passes or not held.has_token) and (own := headers.raw(header.name)):
