@@ -212,7 +212,9 @@ def test_an_answer_that_repeats_a_token_has_its_stand_in(
 ) -> None:
     given = sign_in(page, upstream, token)
     body = form(token).encode()
-    more = {"Content_Encoding": coding, "ETag": '"x"', "Digest": "sha-256=x"} if coding else {}
+    more: dict[str, Any] = (
+        {"Content_Encoding": coding, "ETag": '"x"', "Digest": "sha-256=x"} if coding else {}
+    )
     upstream.answers(gzip.compress(body) if coding else body, **more)
     got = bearer(page, given, "/users/me")
     text = gzip.decompress(got.body) if got.one("content-encoding") else got.body

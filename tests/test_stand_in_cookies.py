@@ -187,9 +187,9 @@ def test_two_replicas_with_a_shared_secret_serve_the_same_login(
         got = two.post("/auth/refresh", body, content_type="application/json")
         assert json.loads(upstream.last.body) == {"refresh_token": REFRESH}
         assert ACCESS not in got.body.decode()
-        for replica in (one, two):
-            assert translated(replica, upstream, given["access_token"]) == OTHER
-            assert translated(replica, upstream, given["refresh_token"]) == REFRESH
+        for page in (one, two):
+            assert translated(page, upstream, given["access_token"]) == OTHER
+            assert translated(page, upstream, given["refresh_token"]) == REFRESH
     finally:
         for replica in replicas:
             replica.stop()

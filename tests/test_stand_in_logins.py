@@ -38,8 +38,9 @@ class Ask(NamedTuple):
     headers: Mapping[str, str] = MappingProxyType({})
 
     def of(self, page: Page) -> Message:
-        kind = {"content_type": self.kind} if self.kind else {}
-        return page.request(self.method, self.target, body=self.body, **kind, **self.headers)
+        fields: dict[str, Any] = {"content_type": self.kind or ""}
+        fields.update(self.headers)
+        return page.request(self.method, self.target, body=self.body, **fields)
 
 
 class Answered(NamedTuple):
