@@ -9,6 +9,7 @@ import gzip
 import itertools
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -222,7 +223,12 @@ KEPT: dict[str, Place] = {
         '[{"query": "mutation {logout}"},'
         ' {"query": "mutation {createHook(secret: $token)}", "variables": {"token": "SSS"}}]',
     ),
-    "metadata": ("PUT", "/objects/1", {"x_amz_meta_token": "SSS", "x_object_meta_session": "SSS"}, ""),
+    "metadata": (
+        "PUT",
+        "/objects/1",
+        {"x_amz_meta_token": "SSS", "x_object_meta_session": "SSS"},
+        "",
+    ),
     "a header to send on": ("POST", "/queue", {"upstash_forward_authorization": "Bearer SSS"}, ""),
     "a header for a callback": ("POST", "/queue", {"x_callback_auth_token": "SSS"}, ""),
     "an idempotency key": ("POST", "/orders", {"idempotency_key": "SSS"}, ""),
@@ -367,6 +373,8 @@ def test_a_stand_in_without_its_login_is_a_text_like_any_other(
 ) -> None:
     other = api.log_in(proxy_with().client)
     nobody = Page(proxy_with().client)
+    for one in (login, other):
+        one.bearer("GET", "/me")  # so that the proxy sends nothing of its own
     cut = [login.main[:-1], login.main[6:], login.main[:-1] + "~A", login.main.swapcase()]
     forged = [login.main.replace("stand-m", f"stand-{slot}") for slot in "ri123"]
     for page in (nobody, other.page):
@@ -425,7 +433,7 @@ GIVEN_BACK: dict[str, Callable[[str], bytes]] = {
     "an entity tag": lambda token: answer("{}", ETag=f'"{token}"'),
     "a challenge": in_header("WWW-Authenticate", "Bearer error_description="),
     "a cookie": in_header("Set-Cookie", "debug="),
-    "a cookie that passes": in_header("Set-Cookie", "passes="),
+    "a cookie that passes": lambda t: in_header("Set-Cookie")(f"passes={t}; Path=/"),
     "CORS": in_header("Access-Control-Expose-Headers"),
     "a folded header": in_header("X-Debug", "a\r\n "),
     "early hints": lambda token: (
@@ -455,6 +463,7 @@ def readable(got: Message) -> str:
     """What a script sees, its browser having undone the coding."""
     coding = got.one("content-encoding")
     decode = {"gzip": gzip.decompress, "br": brotli.decompress}.get(coding or "", bytes)
+    decode = decode if got.body else bytes
     return seen(Message(got.start, got.headers, decode(got.body)))
 
 
@@ -682,6 +691,9 @@ def test_an_answer_that_is_late_sets_no_cookie_after_logout_or_the_next_login(
                 api.log_in(login.page.client, login.page)
             go_on.set()
             got = waiting.result(20)
+        asked_for = [r for r in api.upstream.received if r.target == "/auth/refresh"]
+        assert len(asked_for) == 1, ends
+        api.upstream.received.clear()
         assert NEW not in text_of(got), ends
         assert not [field for field in got.all("set-cookie") if "Max-Age=0" not in field], ends
 
@@ -691,7 +703,8 @@ def test_a_refresh_is_shared_by_the_pages_of_one_login_only(
 ) -> None:
     other = api.log_in(proxy_with().client)
     api.does = lambda request: json_of(json.dumps({"access_token": f"{next(_numbers)}{NEW}"}))
-    for one in (login, other, login):
+    older_tab = login._replace(page=Page(login.page.client, dict(login.page.jar)))
+    for one in (login, other, older_tab):
         got = one.ask(
             *("POST", "/auth/refresh"),
             content_type=JSON,
@@ -915,7 +928,7 @@ MESSAGES: dict[str, tuple[list[str | bytes], list[bool]]] = {
     "a login in bytes": ([SAYS.encode()], [False]),
     "a chat's text": (['{"type": "chat", "text": "SSS"}'], [False]),
     "a text": (["SSS"], [False]),
-    "a text in a member": (['{"token": "my SSS"}'], [False]),
+    "a text in a member": (['{"token": "this is SSS"}'], [False]),
     "JSON in JSON": (['{"data": "{\\"token\\": \\"SSS\\"}"}'], [False]),
     "too deep": (['{"a": {"b": {"c": {"token": "SSS"}}}}'], [False]),
     "in a list": (['{"tokens": ["SSS"], "list": [{"token": "SSS"}]}'], [False]),
@@ -1001,7 +1014,7 @@ def test_no_foreign_page_opens_a_websocket(talk: Talk) -> None:
         ("eyJa.eyJa." * 30_000, "text/html"),
         ("<a>b</" * 50_000, "application/xml"),
         ("a=b&" * 75_000, "application/x-www-form-urlencoded"),
-        pytest.param("<" + "a" * 200_000, "application/xml", marks=hole("18")),
+        pytest.param("<" + "a" * 40_000, "application/xml", marks=hole("18")),
     ],
     ids=range(7),
 )
@@ -1009,16 +1022,19 @@ def test_no_answer_keeps_the_proxy_busy(
     start: Callable[..., Mitmdump], api: Hoard, body: str, kind: str
 ) -> None:
     client = start().client
-    api.does = lambda request: answer(body if "code" in request.target else "{}", Content_Type=kind)
-    client.get("/me", user_agent=USER_AGENT)
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(Page(client).get, "/stored?code=1")
-        client_of_other = ThreadPoolExecutor(1)
-        other = client_of_other.submit(client.get, "/me", user_agent=USER_AGENT)
-        try:
-            assert other.result(5).status == 200
-        finally:
-            client_of_other.shutdown(wait=False, cancel_futures=True)
+    api.does = lambda request: answer(body, Content_Type=kind)
+    begun = time.monotonic()
+    Page(client).get("/stored?code=1")
+    assert time.monotonic() - begun < 5
+
+
+@hole("23")
+def test_a_page_of_an_earlier_login_does_not_act_with_the_next_one(
+    api: Hoard, login: Login
+) -> None:
+    following = api.log_in(login.page.client, login.page)
+    login.bearer("GET", "/me")  # from an older tab
+    assert following.token not in api.got
 
 
 # Failing closed
@@ -1043,7 +1059,7 @@ module.{function} = fail
         ("exchanges.page_refresh", "own_flow", "/auth/refresh", False),
         ("exchanges.handing_out", "is_expected", "/auth/refresh", True),
         ("exchanges.handing_out", "hand_out", "/auth/refresh", True),
-        ("tokens.login_like", "read_request", "/auth/refresh", True),
+        ("tokens.login_like", "read_request", "/auth/refresh", False),
         ("tokens.candidates", "find", "/auth/refresh", True),
         ("exchanges.handing_out", "put_stand_ins", "/auth/refresh", True),
         ("exchanges.handing_out", "stand_in", "/auth/refresh", True),
