@@ -8,6 +8,7 @@ script of the app's own origin tries: test_stand_in_attacks.py.)
 import itertools
 import json
 import re
+import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -25,7 +26,6 @@ from test_browser_attacks import (
     SPECULATE,
     attack,
     hostile_server,
-    marked,
 )
 
 ProxyWith = Callable[..., Mitmdump]
@@ -71,6 +71,11 @@ def api(request: Message) -> bytes:
     found = OF.search(request.one("authorization") or "")
     text = f"window.seen = {json.dumps(found[1] if found else 'nobody')}"
     return answer(text, Content_Type="text/javascript")
+
+
+def marked() -> str:
+    """Short: mitmproxy's log cuts addresses off."""
+    return secrets.token_hex(4)
 
 
 def credentials_in(request: Message) -> list[str]:
@@ -138,7 +143,7 @@ def hostile_page(victim: Victim, hostile: Upstream, host: str = "localhost") -> 
 
 
 from_any_host = pytest.mark.parametrize("host", HOSTS)
-LOGIN_LIKE = ("/auth/callback?code=1&", "/auth/sign-in?token=1&", "/me?ticket=1&")
+LOGIN_LIKE = {"/auth/callback": "code=1", "/auth/sign-in": "token=1", "/me": "ticket=1"}
 
 
 def test_the_app_holds_no_token_and_no_script_can_read_one(victim: Victim) -> None:
@@ -158,13 +163,15 @@ def test_what_a_foreign_page_asks_for_logs_nobody_in_and_brings_nothing(
     page, before = hostile_page(victim, hostile, host), victim.cookies()
     marks = {}
     for name, script in ASKING.items():
-        for path in (*LOGIN_LIKE, "/auth/logout?code=1&"):
+        for path, query in {**LOGIN_LIKE, "/auth/logout": "code=1"}.items():
             marks[name, path] = mark = marked()
-            attack(page, script, f"{victim.origin}{path}{mark}")
+            attack(page, script, f"{victim.origin}{path}?{mark}&{query}")
     for (name, path), mark in marks.items():
         status = victim.wait_for(mark)
-        hands_out = path.startswith(("/auth/callback", "/auth/sign-in"))
-        assert status in ((502, 503) if hands_out and name != "HEAD" else (200, 304, 503)), name
+        # A HEAD has no body, and a form by GET takes the code out of its address.
+        hands_out = path.startswith("/auth/") and path != "/auth/logout"
+        refused = hands_out and name not in ("HEAD", "form in a frame")
+        assert status in ((502, 503) if refused else (200, 304, 503)), name
     assert not [found for r in victim.upstream.received for found in credentials_in(r)]
     assert page.evaluate("window.seen ?? 'nobody'") == "nobody"
     assert victim.cookies() == before
@@ -177,22 +184,21 @@ def test_where_a_foreign_page_leads_ends_no_session(
 ) -> None:
     page, before = hostile_page(victim, hostile, host), victim.cookies()
     for script in {**LEADING, **OPENING}.values():
-        for path in ("/auth/logout?", "/logout?", "/me?"):
+        for path in ("/auth/logout", "/logout", "/me"):
             mark = marked()
-            page.evaluate(IN_A_TAB, [script, f"{victim.origin}{path}{mark}"])
+            page.evaluate(IN_A_TAB, [script, f"{victim.origin}{path}?{mark}"])
             victim.wait_for(mark)
     assert not [found for r in victim.upstream.received for found in credentials_in(r)]
     assert victim.cookies() == before
     assert victim.who() == "victim"
 
 
-@pytest.mark.xfail(strict=True, reason="/tmp/faults-t2.md, 13")
-@pytest.mark.parametrize("path", ["/auth/logout?code=1&", "/account/delete?token=1&"])
+@pytest.mark.parametrize(("path", "query"), [("/auth/logout", "code=1"), ("/me/delete", "token=1")])
 def test_no_code_in_an_address_has_the_apis_own_cookies_act(
-    victim: Victim, hostile: Upstream, path: str
+    victim: Victim, hostile: Upstream, path: str, query: str
 ) -> None:
     page, before, mark = hostile_page(victim, hostile), victim.cookies(), marked()
-    page.evaluate(IN_A_TAB, ["location = url", f"{victim.origin}{path}{mark}"])
+    page.evaluate(IN_A_TAB, ["location = url", f"{victim.origin}{path}?{mark}&{query}"])
     victim.wait_for(mark)
     assert not [found for r in victim.upstream.received for found in credentials_in(r)]
     assert victim.cookies() == before
@@ -245,7 +251,7 @@ def test_what_is_asked_for_in_advance_logs_nobody_in(
 ) -> None:
     before = victim.cookies()
     page, mark = hostile_page(victim, hostile), marked()
-    page.evaluate(SPECULATE, [kind, f"{victim.origin}/auth/callback?code=1&{mark}"])
+    page.evaluate(SPECULATE, [kind, f"{victim.origin}/auth/callback?{mark}&code=1"])
     assert victim.wait_for(mark) == 503
     assert not victim.upstream.received
     assert victim.cookies() == before
