@@ -20,6 +20,7 @@ from inspection.inspector import Inspector
 from mitmproxy import exceptions, flowfilter, http, io, options
 from mitmproxy.test import tflow
 from origins.origin import Origin
+from page import Page
 from support import ADDON, Message, Mitmdump, Upstream, answer
 from test_any_api import SECRET
 from test_dev_proxy import frontend  # noqa: F401
@@ -419,6 +420,178 @@ def test_view_and_commands_survive_a_reload(
     assert told(tmp_path)["curl"] == before["curl"]
     assert told(tmp_path)["view"].splitlines()[0] == before["view"].splitlines()[0]
     assert "Traceback" not in mitmdump.log
+
+
+# Stand-ins
+
+ACCESS = jwt({**CLAIMS, "sub": "ada"})
+REFRESH, CHAT, KEY = (
+    "refresh-0123456789abcdef",
+    "chat-0123456789abcdefghi",
+    "key-0123456789abcdefghij",
+)
+
+
+def unlisted(request: Message) -> bytes:
+    """An API of which no option says anything."""
+    match request.target.partition("?")[0]:
+        case "/v1/auth/sign-in":
+            tokens = {"access_token": ACCESS, "refresh_token": REFRESH, "chatToken": CHAT}
+            return answer(
+                json.dumps(tokens), Set_Cookie="sid=a-session-of-the-api; Path=/; HttpOnly"
+            )
+        case "/v1/token":
+            return answer(json.dumps({"token": KEY}), 201)
+        case "/v1/echo":
+            return answer(json.dumps(dict(request.headers)))
+    return answer("{}")
+
+
+@pytest.fixture
+def signed_in(start_with: Start, upstream: Upstream) -> tuple[Mitmdump, Page, dict[str, str]]:
+    """A page that has signed in, and what it got."""
+    upstream.respond = unlisted
+    mitmdump = start_with("cookie_auth_prefix=/api", "cookie_auth_base_path=/v1")
+    page = Page(mitmdump.client)
+    login = {"content_type": "application/json", "x_ask": "1"}
+    got = page.post("/api/auth/sign-in", '{"password": "x"}', **login)
+    return mitmdump, page, json.loads(got.body)
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {token}"}
+
+
+def test_each_flow_says_what_became_of_stand_ins(
+    signed_in: tuple[Mitmdump, Page, dict[str, str]], tmp_path: Path
+) -> None:
+    mitmdump, page, got = signed_in
+    access = got["access_token"]
+    page.get("/api/me", **bearer(access))
+    page.get(f"/api/file?access_token={access}", x_api_key=access)
+    page.post("/api/token", '{"name": "ci"}', content_type="application/json", **bearer(access))
+    page.get("/api/echo", **bearer(access))
+    page.get("/api/me")
+    form = {"content_type": "application/json"}
+    page.post("/api/auth/sign-in", '{"password": "x"}', sec_fetch_site="cross-site", **form)
+    page.post("/api/auth/sign-out", json.dumps({"token": access}), **form)
+    mitmdump.stop()
+    size = f"{len(ACCESS)} bytes, expires in 3 days"
+    assert [(flow.marked, flow.comment) for flow in saved(tmp_path)] == [
+        (
+            ":key:",
+            f"login: token ({size}) → cookie auth-token; stand-ins given for /access_token,"
+            " /chatToken, /refresh_token",
+        ),
+        (":lock:", "translated (Authorization)"),
+        (":lock:", "translated (x-api-key, query access_token)"),
+        (":lock:", "translated (Authorization); left alone: /token"),
+        (
+            ":lock:",
+            "translated (Authorization); stand-ins given for what the body repeats",
+        ),
+        (":bust_in_silhouette:", "no auth cookie: without a token"),
+        (":no_entry:", "refused: cross_origin"),
+        (":door:", "translated (body token); the page has logged out"),
+    ]
+    for flow in saved(tmp_path):
+        for token in (ACCESS, REFRESH, CHAT, KEY):
+            assert token not in str(flow.metadata) + flow.comment
+
+
+def test_explain_tells_what_became_of_stand_ins(
+    signed_in: tuple[Mitmdump, Page, dict[str, str]], tmp_path: Path
+) -> None:
+    _, page, got = signed_in
+    lines = told(tmp_path)["explain"]
+    assert "path: the API's /v1/auth/sign-in" in lines
+    assert "stand-ins: given for /access_token, /chatToken, /refresh_token" in lines
+    headers = {"content_type": "application/json", "x_ask": "1", **bearer(got["access_token"])}
+    page.post("/api/token", "{}", **headers)
+    lines = told(tmp_path)["explain"]
+    assert "token: in the place of a stand-in (Authorization)" in lines
+    assert "left alone: /token (cookie_auth_login hides it)" in lines
+    page.post("/api/auth/sign-out", **headers)
+    lines = told(tmp_path)["explain"]
+    assert "logout: the page has logged out at the API, so the cookies were deleted" in lines
+
+
+def test_view_and_curl_show_where_stand_ins_stood_and_no_token(
+    signed_in: tuple[Mitmdump, Page, dict[str, str]], upstream: Upstream, tmp_path: Path
+) -> None:
+    _, page, got = signed_in
+    access = got["access_token"]
+    headers = {**bearer(access), "x_api_key": access}
+    page.get(f"/api/file?a=1&access_token={access}&b=2", **headers, x_ask="1")
+    text = told(tmp_path)["view"]
+    assert f"access_token=({len(ACCESS)}" in text
+    rows = [[part.strip() for part in line.split(" |")] for line in text.splitlines()]
+    given = f"(stand-in, {len('Bearer ') + len(access)} bytes)"
+    sent = f"(token, {len('Bearer ') + len(ACCESS)} bytes)"
+    assert [f"authorization: {given}", f"authorization: {sent}"] in rows
+    given, sent = f"(stand-in, {len(access)} bytes)", f"(token, {len(ACCESS)} bytes)"
+    assert [f"x-api-key: {given}", f"x-api-key: {sent}"] in rows
+    assert text.splitlines()[-1] == (
+        "The API got the token where the browser sent a stand-in:"
+        " Authorization, x-api-key, query access_token"
+    )
+    (curl,) = told(tmp_path)["curl"]
+    for secret in (ACCESS.rpartition(".")[2], "a-session-of-the-api", REFRESH, CHAT):
+        assert secret not in curl + text
+    environment = {**os.environ, "TOKEN": ACCESS, "COOKIE": "a-session-of-the-api"}
+    subprocess.run(["bash", "-c", curl], env=environment, check=True)
+    by_proxy, by_hand = upstream.received[-2:]
+    for name in ("authorization", "x-api-key", "cookie"):
+        assert by_proxy.one(name) == by_hand.one(name)
+        assert by_hand.one(name)
+    assert by_proxy.start == by_hand.start
+
+
+def test_curl_shows_no_body_that_holds_a_token() -> None:
+    flow = tflow.tflow()
+    flow.metadata |= {notes.KIND: "api", notes.TRANSLATED: ["body refresh_token"]}
+    with pytest.raises(exceptions.CommandError, match="holds a token"):
+        explain.curl(flow, SETTINGS)
+    flow.metadata = {notes.KIND: "page-refresh"}
+    with pytest.raises(exceptions.CommandError, match="refresh token"):
+        explain.curl(flow, SETTINGS)
+
+
+def test_status_tells_what_was_learned_and_which_stand_ins_never_came_back(
+    signed_in: tuple[Mitmdump, Page, dict[str, str]], upstream: Upstream, tmp_path: Path
+) -> None:
+    _, page, got = signed_in
+    page.get("/api/me", **bearer(got["access_token"]), x_ask="1")
+    status = told(tmp_path)["status"]
+    learned = [line for line in status if line.startswith(("learned", "never"))]
+    of_login = "POST /v1/auth/sign-in"
+    never = f"never came back: the stand-in for /{{}} of {of_login}"
+    assert learned == [
+        f"learned: {of_login} hands out /access_token, /chatToken, /refresh_token",
+        f"{never.format('chatToken')}; if its page needs the token itself:"
+        " --set cookie_auth_expose=chatToken",
+        never.format("refresh_token"),
+    ]
+    for token in (*got.values(), ACCESS, REFRESH, CHAT):
+        assert token not in str(status)
+
+
+def test_status_names_the_header_that_was_learned(
+    start_with: Start, upstream: Upstream, tmp_path: Path
+) -> None:
+    upstream.respond = lambda request: (
+        answer(json.dumps({"access_token": ACCESS, "token_type": "bearer"}))
+        if request.target == "/token"
+        else answer("{}")
+    )
+    page = Page(start_with().client)
+    page.post("/token", "grant_type=password&username=a&password=b")
+    page.get("/me", x_ask="1")
+    assert upstream.last.one("authorization") == f"Bearer {ACCESS}"
+    line = f"learned: {upstream.url} takes a token in Authorization: Bearer {{token}}"
+    assert line in told(tmp_path)["status"]
+    assert ACCESS not in told(tmp_path)["curl"][0]
+    assert "-H 'Authorization: Bearer '\"$TOKEN\"" in told(tmp_path)["curl"][0]
 
 
 # The leak alarm

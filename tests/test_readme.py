@@ -144,6 +144,10 @@ def proxy_arguments(line: str) -> list[str] | None:
         return arguments if program == "mitmdump" else None
     while arguments and arguments[0] in ("--web", "--no-fast"):
         arguments.pop(0)
+    if "--frontend" in arguments:
+        at = arguments.index("--frontend")
+        named = ("cookie_auth_prefix=/api", f"cookie_auth_frontend={arguments[at + 1]}")
+        arguments[at : at + 2] = [part for one in named for part in ("--set", one)]
     if arguments and arguments[0].startswith(("http://", "https://")):
         return arguments[1:]
     return None if arguments and not arguments[0].startswith("--set") else arguments

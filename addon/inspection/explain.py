@@ -1,6 +1,7 @@
 """Why a flow went the way it did, rule by rule, and how to repeat it by hand."""
 
 import copy
+import re
 from collections.abc import Iterator
 
 from credentials.cookies import cookie_pairs
@@ -93,21 +94,43 @@ def _path(target: str, settings: Settings) -> str:
 def curl(flow: http.HTTPFlow, settings: Settings) -> str:
     """A curl command that sends what the API got, with the token as `$TOKEN`.
 
-    Raises CommandError for a request of the proxy's own, whose body holds the refresh token.
+    What else is secret is a variable, too: `$COOKIE` for an API's own cookies.
+
+    Raises CommandError for a request whose body holds a token, such as the refresh token in a
+    request of the proxy's own.
     """
-    if flow.metadata.get(notes.KIND) == "renewal":
+    if flow.metadata.get(notes.KIND) in ("renewal", "page-refresh"):
         raise exceptions.CommandError("This request of cookie-auth's own holds a refresh token.")
+    places = phrases.Places(flow)
+    if places.in_body:
+        raise exceptions.CommandError("The body of this request holds a token.")
     flow = copy.copy(flow)
     flow.request = flow.request.copy()
     headers, place = flow.request.headers, "cookie-auth-token-place"
+    cookie_place = "cookie-auth-cookie-place"
     if flow.metadata.get(notes.INJECTED):
         header = flow.metadata.get(notes.HEADER, settings.header.name)
-        headers[header] = settings.header.format.value(place.encode())
+        # Of a header that was learned, the scheme before the token is as it stands there.
+        value = settings.header.format.value(place.encode()).decode()
+        named = header == settings.header.name
+        headers[header] = value if named else _after_scheme(headers.get(header, ""), place)
+    for name in [name for name in headers if places.in_header(name)]:
+        headers[name] = _after_scheme(headers[name], place)
+    flow.request.path = places.without_tokens(flow.request.path, lambda _: place)
     if fields := headers.get_all("cookie"):  # a front end gets the auth cookie as it is
-        pairs = [
-            (name, place if settings.cookie.forwarded.is_own(name) else value)
-            for name, value in cookie_pairs(fields)
-        ]
+        pairs = []
+        for name, value in cookie_pairs(fields):
+            if settings.cookie.forwarded.is_own(name):
+                value = place
+            elif flow.metadata[notes.KIND] != "frontend" and name not in settings.cookie.forwarded:
+                value = cookie_place
+            pairs.append((name, value))
         headers["cookie"] = "; ".join(f"{name}={value}" for name, value in pairs)
     # The shell fills in a variable outside of single quotes only.
-    return curl_command(flow).replace(place, "'\"$TOKEN\"'")
+    command = curl_command(flow).replace(cookie_place, "'\"$COOKIE\"'")
+    return command.replace(place, "'\"$TOKEN\"'")
+
+
+def _after_scheme(value: str, place: str) -> str:
+    scheme = re.match(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} +(?=\S)", value)
+    return (scheme[0] if scheme else "") + place

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from itertools import chain
 
 from credentials import carriers
 from credentials.options import HeaderSettings
@@ -13,7 +14,7 @@ from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy.mode_specs import ProxyMode, ReverseMode
 from origins.origin import Origin
 
-from inspection import explain, report, start, view
+from inspection import explain, learned, report, start, view
 
 logger = logging.getLogger(__name__)
 
@@ -138,12 +139,17 @@ class Inspector:
 
     @command.command("cookie_auth.status")  # type: ignore[untyped-decorator, unused-ignore]
     def status(self) -> Sequence[str]:
-        """Show cookie-auth's settings in words, its upstream and the last login."""
+        """Show cookie-auth's settings in words, the last login, and what it learned of each API."""
         settings, options = self._settings(), ctx.options
+        modes = [ProxyMode.parse(mode) for mode in options.mode]
+        apis = dict.fromkeys(
+            str(Origin.served_by(mode)) for mode in modes if isinstance(mode, ReverseMode)
+        )
         return [
             *(f"proxy: {mode}" for mode in options.mode),
             *start.described(settings, options.cookie_auth_login, options.cookie_auth_logout),
             f"last login: {self.proxy.last_login or 'none yet'}",
+            *chain.from_iterable(learned.lines(self.proxy.learned, api) for api in apis),
         ]
 
     @command.command("cookie_auth.explain")  # type: ignore[untyped-decorator, unused-ignore]

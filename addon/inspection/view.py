@@ -5,7 +5,9 @@ import textwrap
 from collections.abc import Callable, Iterator
 from itertools import zip_longest
 from typing import Any
+from urllib.parse import unquote
 
+from credentials.cookies import cookie_pairs
 from exchanges import notes, received
 from exchanges.router import KINDS
 from messages.answers import ABOUT_THE_ANSWER
@@ -32,8 +34,12 @@ def lines(flow: http.HTTPFlow, header: str, token: str | None) -> Iterator[str]:
         return
     yield flow.comment
     if sent := received.restored(flow, header):
+        got, places = flow.request if _was_sent(flow) else None, phrases.Places(flow)
         yield ""
-        yield from beside(sent, flow.request if _was_sent(flow) else None, header)
+        yield from beside(sent, got, header, places)
+        if places:
+            yield ""
+            yield f"The API got the token where the browser sent a stand-in: {places}"
     if token and (decoded := jwt.decode(token)):
         yield ""
         size = phrases.token_size(size_and_expiry(token))
@@ -44,11 +50,21 @@ def lines(flow: http.HTTPFlow, header: str, token: str | None) -> Iterator[str]:
                 yield f"    {name}: {_claim(name, value)}"
 
 
-def beside(sent: http.Request, got: http.Request | None, header: str) -> Iterator[str]:
-    """What the browser sent and what the API got, with the fields of one name on one line."""
+def beside(
+    sent: http.Request,
+    got: http.Request | None,
+    header: str,
+    places: phrases.Places | None = None,
+) -> Iterator[str]:
+    """What the browser sent and what the API got, with the fields of one name on one line.
+
+    `places` are those of stand-ins.
+    """
     rows = [("The browser sent", "The API got"), ("", "")]
-    rows.append((_start_line(sent), _start_line(got) if got else "(nothing)"))
-    left, right = _fields(sent, header), _fields(got, header) if got else {}
+    start = _start_line(got, places) if got else "(nothing)"
+    rows.append((_start_line(sent), start))
+    left = _fields(sent, header, places, "stand-in, ")
+    right = _fields(got, header, places, "token, ") if got else {}
     for name in sorted(left.keys() | right.keys()):
         rows += zip_longest(left.get(name, []), right.get(name, []), fillvalue="")
     lines = [
@@ -69,16 +85,30 @@ def _was_sent(flow: http.HTTPFlow) -> bool:
     return not KINDS[role].answered_here and flow.server_conn.timestamp_start is not None
 
 
-def _start_line(request: http.Request) -> str:
-    return f"{request.method} {request.path} {request.http_version}"
+def _start_line(request: http.Request, places: phrases.Places | None = None) -> str:
+    path = request.path
+    if places:
+        path = places.without_tokens(path, lambda token: f"({len(unquote(token))} bytes)")
+    return f"{request.method} {path} {request.http_version}"
 
 
-def _fields(request: http.Request, header: str) -> dict[str, list[str]]:
-    """The header lines, by name."""
+def _fields(
+    request: http.Request, header: str, places: phrases.Places | None, what: str
+) -> dict[str, list[str]]:
+    """The header lines, by name, without values of tokens and cookies. `what` is it that stands in
+    the places.
+    """
     lines: dict[str, list[str]] = {}
     for name, value in request.headers.items(multi=True):
-        if name.lower() == header.lower() and not value.endswith(" bytes)"):
-            value = f"({len(value.encode('utf-8', 'replace'))} bytes)"
+        is_place = places is not None and places.in_header(name)
+        if value.endswith(" bytes)"):  # it was left out before
+            value = value.replace("(", f"({what}", 1) if is_place else value
+        elif is_place or name.lower() == header.lower():
+            size = len(value.encode("utf-8", "replace"))
+            value = f"({what if is_place else ''}{size} bytes)"
+        elif name.lower() == "cookie":
+            pairs = cookie_pairs([value])
+            value = "; ".join(f"{name}=({len(value)} bytes)" for name, value in pairs)
         lines.setdefault(name.lower(), []).append(f"{name}: {value}")
     return lines
 
