@@ -402,7 +402,7 @@ def test_a_first_login_is_told_in_one_line_without_the_token(
     for number in range(3):
         upstream.answers(json.dumps({"access_token": f"{TOKEN}{number}", "refresh_token": REFRESH}))
         log_in(page, f"/auth/sign-in?x={number}")
-    line = "POST /auth/sign-in handed out /access_token and /refresh_token; the page got stand-ins"
+    line = "POST /auth/sign-in handed out access_token and refresh_token; the page got stand-ins"
     proxy.wait_for_log(re.escape(line))
     proxy.stop()
     assert proxy.log.count("handed out") == 1

@@ -30,9 +30,6 @@ SUFFIXES = {MAIN: "", REFRESH: "-refresh", ID: "-id", "1": "-t1", "2": "-t2", "3
 """The slots: the token itself, the refresh token, the id token and others; and what their cookies'
 names end in."""
 
-SHORTEST_HANDED_OUT = 8
-"""Characters of a token that gets a stand-in."""
-
 # base64url has four characters for three bytes.
 _VARIANT_BYTES, _MAC_BYTES, _NAME_BYTES = 6, 12, 3
 _STAND_IN = re.compile(

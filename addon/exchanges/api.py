@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from credentials import carriers
 from credentials.api_cookies import ApiCookie
-from credentials.companion import Notary, Session, Use
+from credentials.companion import NO_SESSION, Notary, Session, Use
 from credentials.forwarded import translate_set_cookies
 from credentials.options import HeaderSettings
 from credentials.places import MARK, Places
@@ -140,6 +140,13 @@ class Api(Exchange):
         self.settle_cookies(response)
         self.finish_answer(response)
 
+    def failed(self, code: str, reason: str) -> http.Response | None:
+        if self.stood and self.session.issued and signing_out.logs_out(self):
+            self.new_cookies = self.expired()  # the page takes itself for logged out
+            self.end_session()
+            self.session = NO_SESSION
+        return super().failed(code, reason)
+
     def message(self) -> None:
         translating.translate_message(self)
         self.leak_alarm.check_message()
@@ -190,7 +197,7 @@ class Api(Exchange):
 
     def _proxy_sends(self) -> bool:
         """Whether the proxy sends the token, and not the page."""
-        session, headers = self.session, self.flow.request.headers
+        session, headers = self.session, IndexedHeaders.of(self.flow.request.headers)
         if not session.issued or session.use == Use.LISTED:
             return not self.stood or MARK not in headers.get(self.settings.header.name, "")
         if self.stood or session.use == Use.USED or self.proxy.learned.is_user(session.id):
@@ -320,7 +327,11 @@ class Api(Exchange):
         kind = response.headers.get("content-type", "").partition(";")[0].lower()
         is_text = not kind or kind.startswith("text/") or kind.endswith(_TEXT_TYPES)
         looked_for = self.tokens and self.browser_asks and self.is_authenticated
-        return bool(response.status_code == 206 and is_text and looked_for)
+        if response.status_code != 206 or not is_text or not looked_for:
+            return False
+        # Of a longer one, which is no answer of an application, only the part is looked into.
+        size = response.headers.get("content-range", "").rpartition("/")[2]
+        return not size.isdecimal() or int(size) <= streaming.STREAM_ABOVE
 
     async def _whole(self, response: http.Response) -> http.Response:
         """The answer to the same request, without a range; the part itself where there is none."""

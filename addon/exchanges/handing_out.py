@@ -27,6 +27,7 @@ from tokens.capture import Captured
 from tokens.json_pointer import Absent, JsonPointer
 from tokens.lifetime import size_and_expiry
 from tokens.login_like import Sent
+from tokens.suspicion import is_plain
 
 from exchanges import notes, own_cookies
 from exchanges.leaks import put_stand_ins
@@ -123,13 +124,15 @@ def hand_out(exchange: "Api", response: http.Response) -> None:
         said = "%s handed out %s: to no browser, so as it is"
         once.info(("no browser", path), said, asked, _told(found))
         return
-    renews = _renews(exchange, new)
+    if settings.token.leak == "stand-in" and found and not _is_ours(exchange):
+        what = f"The API's answer to a page of another origin hands out {_told(found)}."
+        raise Refused("token_leak", what)
+    renews, aside = _renews(exchange, new), False
     if known and exchange.is_authenticated:
         passing = _passing(exchange, new, asked)
         new = [one for one in new if one not in passing]
     elif known and not _logs_in(exchange, sent, found):
-        _tell_left_alone(exchange, new, asked)
-        return
+        renews = aside = exchange.session.issued
     elif not renews:
         new = found  # also what the browser holds from an earlier login
     if not new:
@@ -140,12 +143,16 @@ def hand_out(exchange: "Api", response: http.Response) -> None:
     if settings.token.leak != "stand-in":
         exchange.leak_alarm.notice_handed_out(_told(new), option_for(new[0]))
         return
-    if not exchange.flow.metadata[notes.TRUSTED] and not own_cookies.comes_by_link(exchange):
-        what = f"The API's answer to a page of another origin hands out {_told(new)}."
-        raise Refused("token_leak", what)
-    _give(exchange, response, answer, new, renews=renews)
-    said = "%s handed out %s; the page got stand-ins"
-    once.info(("handed out", path, _told(new)), said, asked, _told(new))
+    _give(exchange, response, answer, new, renews=renews, aside=aside)
+    said = "%s handed out %s; the page got stand-ins%s"
+    expose = [one.name for one in new if one.name and is_plain(one.name)]
+    hint = f" (for pages to read it: --set cookie_auth_expose={expose[0]})" if expose else ""
+    once.info(("handed out", path, _told(new)), said, asked, _told(new), hint)
+
+
+def _is_ours(exchange: "Api") -> bool:
+    """Whether a page of ours asks, or a person who has followed a link to a login."""
+    return bool(exchange.flow.metadata[notes.TRUSTED]) or own_cookies.comes_by_link(exchange)
 
 
 def hand_out_captured(exchange: "Api", response: http.Response, captured: Captured) -> None:
@@ -158,7 +165,7 @@ def hand_out_captured(exchange: "Api", response: http.Response, captured: Captur
     if refresh := captured.refresh_token:
         new.append(named.get(refresh, Candidate(refresh, "/", "", "refresh", 9, bound=False)))
     others = (one for one in found if not one.bound and len(one.value) >= _SHORTEST)
-    _give(exchange, response, answer, _distinct([*new, *others]), renews=False)
+    _give(exchange, response, answer, _distinct([*new, *others]), renews=False, aside=False)
 
 
 def option_for(candidate: Candidate) -> str:
@@ -173,8 +180,8 @@ def _distinct(found: Iterable[Candidate]) -> list[Candidate]:
 
 
 def _told(found: Iterable[Candidate]) -> str:
-    """`/access_token and /refresh_token`."""
-    names = list(dict.fromkeys(one.told for one in found))
+    """`access_token and refresh_token`."""
+    names = list(dict.fromkeys(re.sub("^/(?=[^/]+$)", "", one.told) for one in found))
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
@@ -192,7 +199,8 @@ def _passing(exchange: "Api", new: list[Candidate], asked: str) -> list[Candidat
         if candidates.takes_place_of(
             one,
             known.get(slot) or next(iter(known.values())),
-            old_name_matches=digest in map(session.name_of, known),
+            old_name_matches=digest in map(session.name_of, known)
+            or (session.use == Use.LISTED and one.rank < _DOUBTFUL),
             same_place_seen=exchange.proxy.learned.hands_out(wallet.api, path, one.place),
             sent=sent,
         ):
@@ -223,7 +231,8 @@ def _logs_in(exchange: "Api", sent: Sent, found: list[Candidate]) -> bool:
         query = exchange.flow.request.path.partition("?")[2]
         ends = bool({name for name, _ in parse_qsl(query)} & {"code", "ticket"})
         return own_cookies.comes_by_link(exchange) and (ends or sent.says_login)
-    return sent.says_login or (sent.renews and any(one.rank < _DOUBTFUL for one in found))
+    named = any(one.rank < _DOUBTFUL for one in found)
+    return sent.says_login or (sent.renews and sent.has_password and named)
 
 
 def _give(
@@ -233,12 +242,18 @@ def _give(
     new: list[Candidate],
     *,
     renews: bool,
+    aside: bool,
 ) -> None:
+    """Give the page stand-ins for these tokens, and the browser the tokens.
+
+    `renews`: the login goes on, and keeps what is not replaced. `aside`: it keeps all that it has,
+    since this is perhaps no login; what was handed out is kept beside it.
+    """
     wallet, flow, learned = exchange.wallet, exchange.flow, exchange.proxy.learned
     assert exchange.sent
     old = exchange.session if renews else NO_SESSION
     tokens = dict(exchange.tokens) if renews else {}
-    slots = _slots(new, tokens, old, wallet.notary)
+    slots = _slots(new, tokens, old, wallet.notary, aside=aside)
     tokens.update({slot: one.value for slot, one in slots.items()})
     if sum(map(len, tokens.values())) > _MOST_BYTES:
         raise _too_much(f"more than {_MOST_BYTES // 1024} KiB of tokens")
@@ -269,7 +284,7 @@ def _give(
         api_cookies=own_cookies.of_login(exchange, renews=renews),
     )
     exchange.api_cookies = ()
-    for one in slots.values() if is_sure(exchange.sent) else ():
+    for one in slots.values() if is_sure(exchange.sent) and not aside else ():
         learned.handed_out(wallet.api, flow.request.path, one.place)
     if header:
         learned.reads(session.id, header)
@@ -286,8 +301,8 @@ def _renews(exchange: "Api", new: list[Candidate]) -> bool:
     assert sent
     if not exchange.is_authenticated or not exchange.session.issued:
         return False
-    if not sent.has_password:
-        return True
+    if not sent.has_password or exchange.session.use == Use.LISTED:
+        return True  # a listed login begins at its own path only
     old = jwt.decode(exchange.tokens.get(MAIN, ""))
     subject = old.claims.get("sub") if old else None
     fresh = [found for one in new if (found := jwt.decode(one.value))]
@@ -295,7 +310,12 @@ def _renews(exchange: "Api", new: list[Candidate]) -> bool:
 
 
 def _slots(
-    new: Iterable[Candidate], held: Mapping[str, str], session: Session, notary: Notary
+    new: Iterable[Candidate],
+    held: Mapping[str, str],
+    session: Session,
+    notary: Notary,
+    *,
+    aside: bool,
 ) -> dict[str, Candidate]:
     """Where each of the new tokens is kept: in the place of its predecessor, or by its role.
 
@@ -310,6 +330,8 @@ def _slots(
         digest = name_digest(notary, one.name)
         same = [slot for slot in held if session.name_of(slot) == digest]
         by_role = {"refresh": [REFRESH], "id": [MAIN, ID]}.get(one.role, [MAIN])
+        if aside:
+            same, by_role = [slot for slot in same if slot in _OTHERS], []
         slot = next((s for s in (*same, *by_role, *free_first) if s not in slots), None)
         if slot is None:
             raise _too_much("more tokens than there are cookies for")

@@ -4,6 +4,7 @@ A session or a refresh cookie beside the token, or in its place; the state of an
 way. Cookies that scripts may read are for `cookie_auth_forward_cookies`.
 """
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
@@ -18,6 +19,8 @@ from tokens.suspicion import is_plain
 
 from exchanges import notes
 from exchanges.received import browser_path
+
+_FORGERY = re.compile("[^=]*[cx]srf", re.IGNORECASE)
 
 if TYPE_CHECKING:
     from exchanges.api import Api
@@ -59,7 +62,9 @@ def kept(exchange: "Api", fields: Iterable[str]) -> tuple[ApiCookie, ...]:
         return ()
     if not exchange.flow.metadata.get(notes.TRUSTED) and not comes_by_link(exchange):
         return ()
-    begins = exchange.hands_out or _leads_elsewhere(exchange)
+    fields = list(fields)
+    guarded = any(_FORGERY.match(field) for field in fields)  # Sanctum, Django: before the login
+    begins = _begins(exchange) or _leads_elsewhere(exchange) or guarded
     names = {cookie.name for cookie in exchange.held.api_cookies}
     found = []
     for field in fields:
@@ -70,7 +75,7 @@ def kept(exchange: "Api", fields: Iterable[str]) -> tuple[ApiCookie, ...]:
             continue
         if cookie.name in names or (begins and is_httponly and cookie.value is not None):
             found.append(cookie)
-        elif exchange.hands_out and not is_httponly and cookie.value and is_plain(cookie.name):
+        elif begins and not is_httponly and cookie.value and is_plain(cookie.name):
             exchange.proxy.once.info(
                 ("readable cookie", cookie.name),
                 "the API sets the cookie %s, which scripts may read, with a login; if the page"
@@ -78,6 +83,15 @@ def kept(exchange: "Api", fields: Iterable[str]) -> tuple[ApiCookie, ...]:
                 *(cookie.name, cookie.name),
             )
     return tuple(found)
+
+
+def _begins(exchange: "Api") -> bool:
+    """Whether the answer is one to a login, and not just to a request that looks like one."""
+    sent = exchange.sent
+    if not exchange.hands_out or sent is None or sent.weak:
+        return False
+    acts = exchange.flow.request.method not in rules.SAFE_METHODS or comes_by_link(exchange)
+    return acts and (sent.says_login or sent.says_refresh or sent.has_password)
 
 
 def _leads_elsewhere(exchange: "Api") -> bool:

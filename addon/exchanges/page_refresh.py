@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from credentials import session_requests
 from credentials.stand_ins import MAIN, REFRESH
+from messages.answers import Refused
 from messages.redacted import Redacted, real
 from mitmproxy import http
 from origins.rules import SAFE_METHODS
@@ -63,9 +64,11 @@ async def ask_once(exchange: "Api") -> None:
         "\n".join((*asked, body, exchange.held.tokens[REFRESH])),
         exchange.held.tokens.get(MAIN),  # whoever brings the next one asks anew
         ask,
-        serves=lambda answer: answer is not None,
+        serves=lambda answer: answer is not None and 200 <= answer.status_code <= 299,
     )
-    if answered and not exchange.is_over:
+    if exchange.is_over:  # by a logout, or another login; the token is used up
+        raise Refused("bad_cookie", "The login has ended meanwhile. Log in again.")
+    if answered:
         exchange.flow.response = answered.copy()
         exchange.is_shared = True
 

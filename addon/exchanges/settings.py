@@ -58,10 +58,6 @@ class Settings:
             lenient={"cookie_auth_login", "cookie_auth_token"}.isdisjoint(given),
         )
 
-    def header_value(self, token: bytes) -> bytes:
-        """What the API reads; recorded without the token if flows are redacted."""
-        return self.recorded(self.header.format.value(token), token)
-
     def recorded(self, data: bytes, *secrets: bytes) -> bytes:
         """A header's value or a body; recorded without these secrets if flows are redacted."""
         return Redacted.of(data, secrets) if self.redact else data
