@@ -145,6 +145,7 @@ def proxy_arguments(line: str) -> list[str] | None:
     while arguments and arguments[0] in ("--web", "--no-fast"):
         arguments.pop(0)
     if "--frontend" in arguments:
+        assert "--frontend URL" in usage()
         at = arguments.index("--frontend")
         named = ("cookie_auth_prefix=/api", f"cookie_auth_frontend={arguments[at + 1]}")
         arguments[at : at + 2] = [part for one in named for part in ("--set", one)]
