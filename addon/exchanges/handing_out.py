@@ -31,6 +31,7 @@ from tokens.suspicion import is_plain
 
 from exchanges import notes, own_cookies
 from exchanges.leaks import put_stand_ins
+from exchanges.learned import Given
 
 if TYPE_CHECKING:
     from exchanges.api import Api
@@ -284,8 +285,12 @@ def _give(
         api_cookies=own_cookies.of_login(exchange, renews=renews),
     )
     exchange.api_cookies = ()
-    for one in slots.values() if is_sure(exchange.sent) and not aside else ():
-        learned.handed_out(wallet.api, flow.request.path, one.place)
+    asked = f"{flow.request.method} {printable(normalise(flow.request.path))}"
+    for slot, one in slots.items():
+        name = one.name if is_plain(one.name) else ""
+        learned.gave(wallet.api, session.id, slot, Given(asked, one.told, name, slot))
+        if is_sure(exchange.sent) and not aside:
+            learned.handed_out(wallet.api, flow.request.path, one.place)
     if header:
         learned.reads(session.id, header)
     if renews:

@@ -23,6 +23,9 @@ from exchanges.proxy import Once
 _LONGEST_ENCODED = 256 * 1024
 """Bytes of a compressed body that is looked into: it may be a thousand times as long."""
 
+_MOST_FROM_A_CHUNK = 64 * 1024 * 1024
+"""Bytes that one chunk of a compressed stream may decode to."""
+
 
 class LeakAlarm:
     """Looks into the answer to one request for tokens that the browser holds.
@@ -59,8 +62,9 @@ class LeakAlarm:
         """Let the body stream, and look for tokens as it passes; what is compressed, decoded."""
         headers = response.headers
         coded = headers.get("content-encoding", "identity").strip().lower() not in ("", "identity")
+        empty = response.status_code in (204, 205, 304) or self.flow.request.method == "HEAD"
         decoder = coding.decoder(headers.get("content-encoding", "")) if coded else None
-        if not self.needles:
+        if not self.needles or empty:
             response.stream = Recorder()
         elif coded and (decoder is None or response.status_code == 206):
             path = printable(normalise(self.flow.request.path))
@@ -90,14 +94,21 @@ class LeakAlarm:
     def _pass_on(self, search: Search, decoder: Decoder | None, chunk: bytes) -> bytes:
         passed = bytearray()
         try:
+            if decoder and not chunk:
+                decoder.end()
             for piece in decoder.feed(chunk) if decoder and chunk else [chunk]:
                 passed += search.feed(piece) if piece else b""
+                if len(passed) > _MOST_FROM_A_CHUNK:
+                    raise ValueError("a bomb")
             if not chunk:
                 passed += search.end()
         except ValueError:
-            # It cannot be refused any more, and what follows cannot be read.
+            # It has begun, so it cannot be refused any more; and it must not seem to be whole.
             path = printable(normalise(self.flow.request.path))
             self.once.warn(("corrupt", path), "%s: an answer is not what its coding says", path)
+            if self.flow.killable:
+                self.flow.kill()
+            return b""
         if search.found and notes.LEAK not in self.flow.metadata:
             self._warn("body, which streams")
         return bytes(passed)

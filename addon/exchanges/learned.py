@@ -1,12 +1,25 @@
 """What the traffic has told about APIs and their pages; kept while mitmproxy runs."""
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
+from typing import NamedTuple
 
 from credentials.options import HeaderSettings
 from origins.paths import normalise
 
 _MOST = 4096
+
+
+class Given(NamedTuple):
+    """What pages got stand-ins for."""
+
+    asked: str
+    """`POST /auth/sign-in`."""
+    told: str
+    """Where it stood in the answer, without what may be a secret."""
+    name: str
+    """For `cookie_auth_expose`; empty for one that may be a secret itself."""
+    slot: str
 
 
 class Learned:
@@ -17,6 +30,8 @@ class Learned:
         self._places = _Bounded()
         self._headers: OrderedDict[str, HeaderSettings] = OrderedDict()
         self._tried = _Bounded()
+        self._given: OrderedDict[tuple[str, str], tuple[str, Given]] = OrderedDict()
+        self._came_back = _Bounded()
 
     def sends_stand_ins(self, login: str) -> None:
         """The page of this login has sent a stand-in: from now on it says what it wants."""
@@ -31,6 +46,30 @@ class Learned:
 
     def hands_out(self, api: str, path: str, place: str) -> bool:
         return (api, normalise(path), place) in self._places
+
+    def gave(self, api: str, login: str, slot: str, given: Given) -> None:
+        """A page got a stand-in for a token of this login."""
+        self._given[login, slot] = api, given
+        self._given.move_to_end((login, slot))
+        if len(self._given) > _MOST:
+            self._given.popitem(last=False)
+
+    def came_back(self, login: str, slots: Iterable[str]) -> None:
+        """Its page has sent those of these slots."""
+        for slot in slots:
+            if given := self._given.get((login, slot)):
+                self._came_back.add(given)
+
+    def given(self, api: str) -> dict[Given, bool]:
+        """What this API's pages got stand-ins for, and whether one of them has come back."""
+        found = [one for one in self._given.values() if one[0] == api]
+        return {one[1]: one in self._came_back for one in found}
+
+    def headers(self, api: str) -> list[HeaderSettings]:
+        """Those in which this API was seen to take tokens."""
+        logins = dict.fromkeys(login for (login, _), (one, _) in self._given.items() if one == api)
+        found = (self._headers.get(login) for login in logins)
+        return list(dict.fromkeys(one for one in found if one))
 
     def reads(self, login: str, header: HeaderSettings) -> None:
         """The API takes this login's token in this header."""

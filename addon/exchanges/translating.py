@@ -133,4 +133,6 @@ def _note(exchange: "Api", read: StandIns, tokens: places.Places) -> None:
     exchange.flow.metadata[notes.TRANSLATED] = list(
         dict.fromkeys(place for _, place in exchange.stood)
     )
-    exchange.proxy.learned.sends_stand_ins(exchange.session.id)
+    learned, login = exchange.proxy.learned, exchange.session.id
+    learned.sends_stand_ins(login)
+    learned.came_back(login, (slot for slot, _ in tokens))
