@@ -171,7 +171,7 @@ def test_what_a_foreign_page_asks_for_logs_nobody_in_and_brings_nothing(
         # A HEAD has no body, and a form by GET takes the code out of its address.
         hands_out = path.startswith("/auth/") and path != "/auth/logout"
         refused = hands_out and name not in ("HEAD", "form in a frame")
-        assert status in ((502, 503) if refused else (200, 304, 503)), name
+        assert status in ((502, 503) if refused else (200, 304, 503)), (name, path)
     assert not [found for r in victim.upstream.received for found in credentials_in(r)]
     assert page.evaluate("window.seen ?? 'nobody'") == "nobody"
     assert victim.cookies() == before
