@@ -1,15 +1,19 @@
 """What flows while it comes: events, long bodies, WebSockets; and what is held back."""
 
+import gzip
+import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from pathlib import Path
 
+import h11
 import pytest
 from browser_client import Browser
 from messages import streaming
 from mitmproxy import http, io
+from page import Page
 from support import Client, Message, Mitmdump, Upstream, answer, eventually, running
 from websockets.http11 import Request, Response
 from websockets.sync.client import connect
@@ -314,3 +318,47 @@ def test_a_websocket_passes_both_ways_with_the_token(
             client.send("hello")
             assert client.recv(10) == "hello"
         assert eventually(lambda: connections[-1].close_code == 1000)
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_an_answer_without_a_body_gets_none_though_it_names_a_coding(
+    proxy_with: Callable[..., Mitmdump], upstream: Upstream, status: int
+) -> None:
+    """`0\r\n\r\n` behind it would be read as the next answer's beginning."""
+    upstream.respond = lambda request: (
+        answer(json.dumps({"access_token": "a-token-0123456789abcdef"}))
+        if request.method == "POST"
+        else answer(status=status, Content_Encoding="gzip")
+    )
+    page = Page(proxy_with().client)
+    page.post("/signin", '{"password": "x"}', content_type="application/json")
+    cookie = page._cookie("/x")
+    port = page.client.port
+    head = (
+        f"GET /x HTTP/1.1\r\nHost: localhost:{port}\r\nUser-Agent: Mozilla/5.0\r\n"
+        f"Sec-Fetch-Site: same-origin\r\nAccept-Encoding: gzip\r\nCookie: {cookie}\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        connection.sendall(f"{head}\r\n{head}Connection: close\r\n\r\n".encode())
+        got = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert got.count(b"HTTP/1.1 ") == 2
+    assert all(b"\r\n" not in part.partition(b"\r\n\r\n")[2] for part in got.split(b"HTTP/1.1 "))
+
+
+@pytest.mark.parametrize(
+    "broken", [lambda body: body[:-12], lambda body: body[:60] + b"\xff" * 9 + body[69:]]
+)
+def test_a_broken_coded_stream_does_not_arrive_as_a_whole_one(
+    proxy_with: Callable[..., Mitmdump], upstream: Upstream, broken: Callable[[bytes], bytes]
+) -> None:
+    body = broken(gzip.compress(bytes(range(256)) * 100))
+    headers = [("Content-Encoding", "gzip"), ("Content-Disposition", "attachment")]
+    upstream.respond = lambda request: (
+        answer(json.dumps({"access_token": "a-token-0123456789abcdef"}))
+        if request.method == "POST"
+        else answer(body, headers=headers)
+    )
+    page = Page(proxy_with().client)
+    page.post("/signin", '{"password": "x"}', content_type="application/json")
+    with pytest.raises(h11.RemoteProtocolError):  # no last chunk
+        page.get("/x")

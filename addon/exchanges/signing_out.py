@@ -19,8 +19,7 @@ _NAMED = ("body", "query", "path")
 
 def is_one(exchange: "Api", response: http.Response) -> bool:
     """Whether this answer agrees to the end of a login, or of one of its tokens."""
-    agreed = 200 <= response.status_code <= 399 or response.status_code == 401
-    if not agreed or not exchange.session.issued:
+    if not 200 <= response.status_code <= 399 or not exchange.session.issued:
         return False
     if not exchange.flow.metadata.get(notes.TRUSTED):
         return False
