@@ -21,6 +21,7 @@ from mitmproxy import http
 from mitmproxy.net.http import status_codes
 from origins import framing, references, rules
 from origins.origin import Origin
+from origins.rules import SAFE_METHODS
 from tokens import jwt, lifetime, login_like
 from tokens.capture import Captured, TokenHeader
 from tokens.lifetime import size_and_expiry
@@ -204,10 +205,11 @@ class Api(Exchange):
             return False
         # A page that has sent no stand-in yet may be one that sends nothing.
         request = self.flow.request
-        return (
-            self.header.name not in headers
-            and not login_like.read_request(request.method, request.path, http.Headers(), None).why
-        )
+        says = MARK in request.path or any(MARK in value for value in headers.values())
+        if says or {self.header.name.lower(), "authorization"} & headers.names:
+            return False
+        sent = login_like.read_request(request.method, request.path, http.Headers(), None)
+        return not (sent.says_login or (sent.says_refresh and request.method not in SAFE_METHODS))
 
     @property
     def header(self) -> HeaderSettings:
