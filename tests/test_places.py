@@ -11,8 +11,10 @@ from credentials.session_requests import (
     is_revoke,
     may_have_credentials_in_body,
     path_names_session,
+    says_what_it_does,
 )
 from credentials.socket_messages import is_polling, translate_message, translate_polling
+from tokens.graphql import operations
 
 MAIN = "stand-m" + "L" * 12 + "S" * 8 + "M" * 16
 REFRESH = "stand-r" + "L" * 12 + "S" * 8 + "M" * 16
@@ -833,67 +835,293 @@ def test_other_polling_stays(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "may"),
-    [
-        ("/auth/refresh", True),
-        ("/auth/refresh?x=1", True),
-        ("/refresh-token", True),
-        ("/refreshToken", True),
-        ("/refreshtoken", True),
-        ("/api/token/refresh/", True),
-        ("/oauth/revoke", True),
-        ("/oauth2/revocation", True),
-        ("/oauth/revoke_token", True),
-        ("/oauth2/introspect", True),
-        ("/logout", True),
-        ("/users/log-out", True),
-        ("/users/sign_out.json", True),
-        ("/logoff", True),
-        ("/signOut", True),
-        ("/connect/endsession", True),
-        ("/auth/renew", True),
-        ("/api/token/verify", True),
-        ("/api/token/blacklist/", True),
-        ("/", False),
-        ("/login", False),
-        ("/token", False),
-        ("/webhooks", False),
-        ("/datasources", False),
-        ("/users/me", False),
-        ("/chats/42/messages", False),
-        ("/refreshments", False),
-        ("/blog/outlook", False),
-        ("/emails/verify", False),
-        ("/search?q=refresh", False),
-        ("/auth/v1/token?grant_type=refresh_token", True),
-        ("/token?a=b&grant_type=refresh_token", True),
-        ("/token?grant_type=", False),
-        ("/token?a=grant_type=b", False),
-        ("/token?xgrant_type=b", False),
-        ("/auth/jwt/verify/", True),
-    ],
+    "path",
+    "/auth/refresh /auth/refresh?x=1 /refresh-token /refreshToken /refreshtoken /refresh"
+    " /api/token/refresh/ /oauth/revoke /oauth2/revocation /oauth/revoke_token /oauth2/introspect"
+    " /logout /users/log-out /users/sign_out.json /logoff /signOut /connect/endsession /auth/renew"
+    " /api/token/verify /api/token/verify/ /api/token/blacklist/ /auth/jwt/verify/"
+    # Home Assistant, GoTrue, Keycloak, djoser, Directus, Medusa, Payload, FusionAuth, PocketBase
+    " /auth/revoke /auth/v1/logout /realms/shop/protocol/openid-connect/logout"
+    " /realms/my-projects/protocol/openid-connect/revoke /auth/jwt/refresh /auth/logout"
+    " /auth/token/refresh /api/users/refresh-token /api/jwt/refresh"
+    " /api/collections/users/auth-refresh /api/collections/notes/auth-refresh /api/auth/refresh"
+    " /wp-json/jwt-auth/v1/token/validate /api/account/refresh-token /api/user/token-refresh/"
+    " /api-token-refresh/ /oauth2/default/v1/revoke /oauth/v2/revoke /identity/refresh"
+    " /_matrix/client/v3/refresh /api/auth/revoke-other-sessions /dj-rest-auth/logout/"
+    " /rest/auth/1/logout /api/auth/logoutall/ /auth/logout/all /auth/refresh/token"
+    " /v1/refresh /myapp/api/v2/auth/refresh /index.php/logout /users/1/logout".split(),
 )
-def test_whose_bodies_may_have_credentials(path: str, may: bool) -> None:
-    assert may_have_credentials_in_body(path) == may
-    assert may_have_credentials_in_body(path, has_grant=True)
+def test_whose_bodies_may_have_credentials(path: str) -> None:
+    assert may_have_credentials_in_body("POST", path)
+    assert says_what_it_does(["Accept"], path)
 
 
 @pytest.mark.parametrize(
-    ("operations", "may"),
+    "path",
+    "/ /login /webhooks /datasources /users/me /chats/42/messages /refreshments"
+    " /blog/outlook /emails/verify /search?q=refresh"
+    " /verify /auth/verify /token/verify/email"
+    # A page chooses names in stores, tags and keys
+    " /storage/v1/object/public/refresh /storage/v1/object/auth/refresh /tags/logout /kv/a/logout"
+    " /v1/kv/auth/refresh /v1/secret/data/auth/refresh /buckets/a/refresh /objects/refresh"
+    " /objects/v1/refresh /OBJECTS/auth/refresh /oBJECTs/auth/refresh /rest/v1/refresh"
+    " /gists/logout /collections/users/refresh /api/collections/users/records/refresh"
+    " /repos/a/auth/refresh /api/anything/refresh /hooks/refresh /hooks/1/refresh /files/logout"
+    " /projects/1/auth/refresh /documents/refresh/token /notes/logout/all /graphql/logout"
+    " /tags/auth-refresh /settings/auth/refresh"
+    # Not the whole of the last segment, or not the last
+    " /hooks/on_logout /on_logout /auth/on-logout /hooks/refresh-webhook /refresh-webhook"
+    " /users/1/logoutUrl /auth/refresh-url /token/verify/hooks /logout/hooks /refresh/items"
+    " /auth/refresh.hooks /auth/refresh/42 /auth/revoked /auth/logouts"
+    " /projects/1/hooks?grant_type=refresh_token /hooks?grant_type=x".split(),
+)
+def test_whose_bodies_have_none(path: str) -> None:
+    for method in ("POST", "PUT", "PATCH", "DELETE"):
+        assert not may_have_credentials_in_body(method, path)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "may"),
     [
-        (["refreshToken"], True),
-        (["tokenRefresh"], True),
-        (["auth_refresh"], True),
-        (["logout"], True),
+        ("post", "/auth/refresh", True),
+        ("DELETE", "/auth/logout", True),
+        ("DELETE", "/session", True),
+        ("DELETE", "/auth/token", True),
+        ("PUT", "/auth/logout", True),
+        ("PATCH", "/auth/revoke", True),
+        ("PUT", "/logout", False),
+        ("PUT", "/auth/refresh", False),
+        ("PUT", "/auth/session", False),
+        ("DELETE", "/objects/session", False),
+        ("DELETE", "/objects/1", False),
+        ("GET", "/auth/refresh", False),
+        ("QUERY", "/auth/refresh", False),
+    ],
+)
+def test_a_method_that_puts_something_somewhere_has_none(method: str, path: str, may: bool) -> None:
+    assert may_have_credentials_in_body(method, path) == may
+
+
+@pytest.mark.parametrize(
+    ("path", "may"),
+    [
+        ("/token", True),
+        ("/auth/token", True),
+        ("/oauth/token", True),
+        ("/oauth/access_token", True),
+        ("/v1/token?key=a", True),
+        ("/auth/v1/token", True),
+        ("/api/token/", True),
+        ("/realms/shop/protocol/openid-connect/token", True),
+        ("/shop/oauth2/v2.0/token", True),
+        ("/identity/connect/token", True),
+        ("/login", True),
+        ("/", False),
+        ("/hooks", False),
+        ("/projects/1/hooks", False),
+        ("/users/5/token", False),
+        ("/me/token", False),
+        ("/devices/token", False),
+        ("/push/token", False),
+        ("/tokens", False),
+        ("/token/hooks", False),
+        ("/objects/token", False),
+        ("/storage/v1/object/oauth/token", False),
+        ("/webhook-token", False),
+        ("/tokenUrl", False),
+    ],
+)
+def test_a_grant_counts_at_a_token_endpoint(path: str, may: bool) -> None:
+    assert may_have_credentials_in_body("POST", path, has_grant=True) == may
+    assert not may_have_credentials_in_body("PUT", path, has_grant=True)
+    assert not may_have_credentials_in_body("POST", path)
+    path += "&" if "?" in path else "?"
+    assert may_have_credentials_in_body("POST", path + "grant_type=refresh_token") == may
+    assert may_have_credentials_in_body("POST", path + "a=b&grant_type=password") == may
+    for query in (
+        "grant_type=x",
+        "grant_type=password&grant_type=x",
+        "Grant_type=password",
+        "grant_type=",
+        "a=grant_type=password",
+        "xgrant_type=password",
+    ):
+        assert not may_have_credentials_in_body("POST", path + query)
+
+
+@pytest.mark.parametrize(
+    ("names", "target", "does"),
+    [
+        (["Accept", "Access-Control-Request-Method", "Origin"], "/auth/Refresh/?a=b", True),
+        (["X-Forwarded-Host", "X-Original-Host"], "/", True),
+        (["X-HTTP-Method-Override"], "/auth/refresh", False),
+        (["accept", "x-http-method"], "/auth/refresh", False),
+        (["X_METHOD_OVERRIDE"], "/auth/refresh", False),
+        (["X-Original-URL"], "/auth/refresh", False),
+        (["X-Rewrite-URL"], "/auth/refresh", False),
+        *(
+            ([], target, False)
+            for target in [
+                "/objects/x?_method=PUT",
+                "/objects/x?a=b&%5Fmethod=PUT",
+                "/objects/x?x-http-method-override=PUT",
+                "/hooks/a%2frefresh",
+                "/hooks/a%252frefresh",
+                "/hooks/%72efresh",
+                "/hooks;/refresh",
+                "/hooks/;/refresh",
+                "/hooks/refresh;x",
+                "/refresh/..%2fhooks",
+                "/refresh/../hooks",
+                "/./refresh",
+                "/hooks\\refresh",
+                "/hooks//refresh",
+                "/auth/refresh#x",
+                "/auth/refresh//",
+                "/auth/refresh%20",
+                "auth/refresh",
+                "*",
+                "/" + "a" * 5000,
+            ]
+        ),
+    ],
+)
+def test_nothing_is_translated_where_servers_may_read_another_request(
+    names: list[str], target: str, does: bool
+) -> None:
+    assert says_what_it_does(names, target) == does
+
+
+@pytest.mark.parametrize(
+    ("names", "may"),
+    [
+        *(
+            ([name], True)
+            for name in (
+                "refreshToken tokenRefresh auth_refresh auth_logout logout verifyToken signOut"
+                " refreshJwtAuthToken externalRefresh externalLogout revokeCustomerToken"
+                " refreshAccessToken userLogout logoutUser renewToken revokeToken"
+            ).split()
+        ),
         (["revokeToken", "logout"], True),
         (["createWebhook"], False),
         (["logout", "createWebhook"], False),
+        (["logout", ""], False),
+        ([""], False),
+        (["setLogoutUrl"], False),
+        (["createRefreshHook"], False),
+        (["refreshFeed"], False),
+        (["onLogout"], False),
+        (["verifyEmail"], False),
+        (["token"], False),
     ],
 )
 def test_of_a_graphql_request_every_operation_must_be_about_tokens(
-    operations: list[str], may: bool
+    names: list[str], may: bool
 ) -> None:
-    assert may_have_credentials_in_body("/graphql", operations=operations) == may
+    for path in ("/graphql", "/api/graphql", "/v1/graphql/", "/graphql/system", "/", "/shop-api"):
+        assert may_have_credentials_in_body("POST", path, operations=names) == may
+        assert may_have_credentials_in_body("POST", f"{path}?api_key=x", operations=names) == (may)
+    for path in ("/hooks", "/objects/graphql", "/auth/refresh", "/graphql/logout", "/graphql/x"):
+        assert not may_have_credentials_in_body("POST", path, operations=names)
+    # express-graphql and others take these before those of the body
+    for query in ("query=mutation%7Ba%7D", "qu%65ry=", "Query=", "id=1", "extensions={}"):
+        target = f"/graphql?{query}"
+        assert not may_have_credentials_in_body("POST", target, operations=names)
+    assert not may_have_credentials_in_body("PUT", "/graphql", operations=names)
+
+
+CREATE = "createHook(token: $t) { id }"
+
+
+@pytest.mark.parametrize(
+    ("document", "names"),
+    [
+        ("mutation { logout }", ["logout"]),
+        ('mutation R($t: String! = "a") { a: refreshToken(token: $t) { x } }', ["refreshToken"]),
+        ("mutation($t: [T!]) @a(b: {c: -1.5}) { # x\n logout @skip(if: false) }", ["logout"]),
+        ("mutation { refreshToken { ...F } } fragment F on T { access }", ["refreshToken"]),
+        ("mutation { logout } query { me }", ["logout", "me"]),
+        ("mutation { logout: createHook(token: $t) { id } }", ["createHook"]),
+        *(
+            (document % CREATE, ["logout", "createHook"])
+            for document in [
+                "mutation { logout %s }",
+                "mutation { logout ...on Mutation { %s } }",
+                "mutation { logout ... { %s } }",
+                "mutation { logout ... @include(if: true) { %s } }",
+                "mutation { logout ... @#\ninclude(if: true) { %s } }",
+                "mutation { logout ... on Mutation @a { ... { %s } } }",
+                "mutation { logout ...F } fragment F on Mutation { %s }",
+                "mutation { logout ...F } fragment F on M { ...G } fragment G on M { %s }",
+                "mutation { logout ...F } fragment F on M { %s } fragment F on M { logout }",
+                "mutation { logout #\r%s\n }",
+                'mutation { logout(a: "}") %s }',
+            ]
+        ),
+        ('mutation { logout(a: """\\\\""") }', ["logout", ""]),
+        ('mutation { logout(a: "\r") }', ["logout", ""]),
+        ("mutation { logout ; }", ["logout", ""]),
+        ("mutation { logout \u00a0 }", ["logout", ""]),
+        ("", [""]),
+        ("fragment F on M { logout }", [""]),
+    ],
+)
+def test_which_operations_a_graphql_document_asks_for(document: str, names: list[str]) -> None:
+    body = json.dumps({"query": document, "variables": {"t": MAIN}}).encode()
+    assert set(operations(body)) == set(names)
+
+
+ASK = '"query":"mutation{logout}"'
+
+
+@pytest.mark.parametrize(
+    ("body", "names"),
+    [
+        (f'{{{ASK},"operationName":"A","variables":{{}},"extensions":null}}', ["logout"]),
+        (f'{{{ASK},"extensions":{{"clientLibrary":{{"name":"a"}}}}}}', ["logout"]),
+        (f"[{{{ASK}}},{{{ASK}}}]", ["logout", "logout"]),
+        ('{"a":"query"}', []),
+        (f'{{"a":{{{ASK}}}}}', []),
+        ("[]", []),
+        ("query=mutation{logout}", []),
+        (f"{{{ASK},{ASK}}}", ["logout", "logout", ""]),
+        (f'{{{ASK},"Query":"mutation{{createHook}}"}}', ["logout", "createHook", ""]),
+        (f'{{{ASK},"QUERY":1}}', ["logout", ""]),
+        (f'{{{ASK},"variables":{{}},"variables":{{}}}}', ["logout", ""]),
+        (f'{{{ASK},"doc_id":"1"}}', ["logout", ""]),
+        (f'{{{ASK},"id":"1"}}', ["logout", ""]),
+        (f'{{{ASK},"token":"1"}}', ["logout", ""]),
+        (f'{{{ASK},"extensions":{{"persistedQuery":{{"sha256Hash":"a"}}}}}}', ["logout", ""]),
+        (f'{{{ASK},"extensions":"persistedQuery"}}', ["logout", ""]),
+        (f'[{{{ASK}}},{{"id":"1"}}]', ["logout", ""]),
+        (f"[{{{ASK}}},1]", ["logout", ""]),
+        ('{"qu\\u0065ry":"mutation{createHook}","token":"a"}', ["createHook", ""]),
+        ('{"Query":"mutation{logout}"}', ["logout", ""]),
+        ('{"query":1}', [""]),
+        ('{"query":null,"id":"a"}', [""]),
+    ],
+)
+def test_one_operation_more_where_servers_may_run_another(body: str, names: list[str]) -> None:
+    assert list(operations(body.encode())) == names
+
+
+@pytest.mark.parametrize(
+    ("body", "translates"),
+    [
+        (f'{{{ASK},"variables":{{"token":"{MAIN}"}}}}', True),
+        (f'{{{ASK},"token":"{MAIN}"}}', False),
+        (f'{{{ASK},"extensions":{{"token":"{MAIN}"}}}}', False),
+    ],
+)
+def test_of_a_graphql_request_its_variables_are_translated(body: str, translates: bool) -> None:
+    translated = translate_body(JSON, body.encode(), READ, is_graphql=True)[0].decode()
+    assert translated == (body.replace(MAIN, "main token") if translates else body)
+
+
+def test_a_graphql_request_is_json() -> None:
+    body = f"token={MAIN}".encode()
+    assert translate_body(FORM, body, READ, is_graphql=True)[0] is body
 
 
 @pytest.mark.parametrize(
@@ -901,11 +1129,17 @@ def test_of_a_graphql_request_every_operation_must_be_about_tokens(
     [
         (FORM, "grant_type=refresh_token&a=b", True),
         (FORM, "a=b&grant_type=password", True),
+        (FORM, "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Atoken-exchange", True),
         (FORM, "action=revoke&token=x", True),
         (JSON, '{"grant_type":"refresh_token"}', True),
         ("multipart/form-data; boundary=b", multipart(field("grant_type", "refresh_token")), True),
         ("multipart/form-data; boundary=b", multipart(field("action", "revoke")), True),
         (FORM, "grant_type=", False),
+        (FORM, "grant_type=x", False),
+        (FORM, "grant_type=x&action=revoke", False),
+        (FORM, "grant_type=password&grant_type=x", False),
+        (JSON, '{"grant_type":"x"}', False),
+        (JSON, '{"grant_type":"password","grant_type":"refresh_token"}', False),
         (FORM, "a=grant_type", False),
         (FORM, "action=revoked", False),
         (FORM, "reaction=revoke", False),
@@ -913,8 +1147,8 @@ def test_of_a_graphql_request_every_operation_must_be_about_tokens(
         (JSON, '{"grant_type":1}', False),
         (JSON, "grant_type", False),
         (JSON, '["grant_type"]', False),
-        ("image/png", "grant_type=a", False),
-        ("application/json; charset=utf-16", '{"grant_type":"a"}', False),
+        ("image/png", "grant_type=password", False),
+        ("application/json; charset=utf-16", '{"grant_type":"password"}', False),
         ("multipart/form-data; boundary=b", multipart(field("a", "grant_type")), False),
         ("multipart/form-data", multipart(field("grant_type", "refresh_token")), False),
     ],
@@ -926,16 +1160,24 @@ def test_which_bodies_ask_for_a_grant(content_type: str, body: str, asks: bool) 
 @pytest.mark.parametrize(
     ("method", "path", "names"),
     [
-        ("DELETE", "/tokens/x", True),
-        ("delete", "/tokens/x", True),
-        ("POST", "/logout/x", True),
-        ("GET", "/sign-out/x", True),
-        ("POST", "/tokens/x/revoke", True),
-        ("POST", "/revokeToken/x", True),
-        ("POST", "/tokens/x", False),
-        ("GET", "/files/x", False),
-        ("PUT", "/profiles/x?logout", False),
-        ("POST", "/refresh/x", False),
+        ("DELETE", f"/tokens/{MAIN}", True),
+        ("delete", f"/auth/sessions/{JWT}", True),
+        ("POST", f"/logout/{MAIN}", True),
+        ("GET", f"/sign-out/{MAIN}", True),
+        ("POST", f"/tokens/{MAIN}/revoke", True),
+        ("POST", f"/tokens/{MAIN}/logout", True),
+        ("POST", f"/revokeToken/{MAIN}", True),
+        ("POST", f"/auth/revoke/{MAIN}", True),
+        ("POST", f"/tokens/{MAIN}", False),
+        ("GET", f"/files/{MAIN}", False),
+        ("PUT", f"/profiles/{MAIN}?logout", False),
+        ("POST", f"/refresh/{MAIN}", False),
+        ("PUT", f"/objects/{MAIN}/logout", False),
+        ("PUT", f"/logout/objects/{MAIN}", False),
+        ("PUT", f"/objects/logout/{MAIN}", False),
+        ("POST", f"/on_logout/{MAIN}", False),
+        ("DELETE", f"/objects/{MAIN}", False),
+        ("DELETE", f"/storage/v1/object/a/{MAIN}", False),
     ],
 )
 def test_whose_path_may_name_a_session(method: str, path: str, names: bool) -> None:
@@ -978,11 +1220,11 @@ def test_what_logs_out(method: str, path: str, navigation: bool, ends: bool) -> 
 
 
 @pytest.mark.parametrize(
-    ("operations", "ends"),
+    ("names", "ends"),
     [(["logout"], True), (["signOut"], True), (["logoutOthers"], False), (["me"], False)],
 )
-def test_which_operation_logs_out(operations: list[str], ends: bool) -> None:
-    assert is_logout("POST", "/graphql", operations=operations) == ends
+def test_which_operation_logs_out(names: list[str], ends: bool) -> None:
+    assert is_logout("POST", "/graphql", operations=names) == ends
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from credentials.session_requests import (
     is_revoke,
     may_have_credentials_in_body,
     path_names_session,
+    says_what_it_does,
 )
 from credentials.socket_messages import is_polling, translate_message, translate_polling
 from hypothesis import assume, given
@@ -209,7 +210,9 @@ def test_questions_about_any_request_are_answered(
         is_logout(method, path, operations=operations),
         is_revoke(path),
         path_names_session(method, path),
-        may_have_credentials_in_body(path, operations=operations),
+        may_have_credentials_in_body(method, path, operations=operations),
+        may_have_credentials_in_body("POST", path, operations=operations),
+        says_what_it_does(operations, path),
         is_polling(method, path),
     ]
     assert {type(answer) for answer in answers} == {bool}

@@ -8,16 +8,19 @@ import json
 import re
 from collections import Counter
 from typing import NamedTuple
+from urllib.parse import parse_qsl
 
 from messages.text import printable
 
 from credentials.names import PARAMETERS, plain
 from credentials.places import MARK, Meant, Places, Reader, translate_pairs
+from credentials.session_requests import is_grant
 
 LONGEST = 1 << 20
 """Bytes of a body that is looked at."""
 
 _LEVELS = 2
+_VARIABLES = ("variables",)
 _REFRESH_NAMES = frozenset({"token", "refreshtoken"})
 _MARK = MARK.encode()
 _FORM = "application/x-www-form-urlencoded"
@@ -25,7 +28,6 @@ _MULTIPART = "multipart/form-data"
 _JSON = re.compile(r"(?:application|text)/(?:[^;\s]+\+)?json")
 _LEXEME = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],]')
 _IN_BRACKETS = re.compile(r"[^\[\]]+\[([^\[\]]+)\]")
-_GRANT_IN_FORM = re.compile(r"(?:^|&)(?:grant_type=[^&]|action=revoke(?:&|$))")
 _BOUNDARY = re.compile(r';\s*boundary=(?:"([^"\r\n]{1,70})"|([^\s;"]{1,70}))', re.IGNORECASE)
 _CHARSET = re.compile(r';\s*charset="?([^\s;"]*)', re.IGNORECASE)
 _FIELD = re.compile(rb'form-data[ \t]*;[ \t]*name=(?:"([^"]*)"|([^\s;"]+))[ \t]*', re.IGNORECASE)
@@ -49,11 +51,18 @@ class _Part(NamedTuple):
     end: int
 
 
-def translate_body(content_type: str, body: bytes, read: Reader) -> tuple[bytes, Places]:
-    """The body with the tokens in its members or fields, at most two levels deep."""
+def translate_body(
+    content_type: str, body: bytes, read: Reader, *, is_graphql: bool = False
+) -> tuple[bytes, Places]:
+    """The body with the tokens in its members or fields, at most two levels deep.
+
+    Of a GraphQL request in its variables only.
+    """
     if _MARK not in body or len(body) > LONGEST:
         return body, ()
     kind = _kind(content_type)
+    if is_graphql and kind in (_FORM, _MULTIPART):
+        return body, ()
     if kind == _MULTIPART:
         return _translate_multipart(content_type, body, read)
     try:
@@ -63,14 +72,14 @@ def translate_body(content_type: str, body: bytes, read: Reader) -> tuple[bytes,
     if kind == _FORM:
         translated, places = translate_pairs(text, "body", _is_field, read)
     elif kind == "json" or (kind == "text/plain" and text.lstrip().startswith("{")):
-        translated, places = _translate_json(text, read)
+        translated, places = _translate_json(text, read, _VARIABLES if is_graphql else ())
     else:
         return body, ()
     return (translated.encode(), places) if places else (body, ())
 
 
 def asks_for_a_grant(content_type: str, body: bytes) -> bool:
-    """Whether the body is an OAuth token request (RFC 6749, 4 to 6): it has a `grant_type`.
+    """Whether the body is an OAuth token request (RFC 6749, 4 to 6): it has a known `grant_type`.
 
     Or an `action` that is `revoke`, as Home Assistant's page says at the same path.
     """
@@ -79,18 +88,18 @@ def asks_for_a_grant(content_type: str, body: bytes) -> bool:
     kind = _kind(content_type)
     text = body.decode("utf-8", "replace")
     if kind == _FORM:
-        return bool(_GRANT_IN_FORM.search(text))
-    if kind == _MULTIPART:
+        pairs = parse_qsl(text)
+    elif kind == _MULTIPART:
         parts = _parts(content_type, body) or []
         pairs = [(part.name, body[part.start : part.end].decode("latin-1")) for part in parts]
     elif kind in ("json", "text/plain"):
         pairs = [(str(member.path[0]), member.value) for member in members(text, 1)]
     else:
         return False
-    return any(
-        (name == "grant_type" and value) or (name, value) == ("action", "revoke")
-        for name, value in pairs
-    )
+    grants = [value for name, value in pairs if name == "grant_type"]
+    if grants:
+        return len(grants) == 1 and is_grant(grants[0])
+    return ("action", "revoke") in pairs
 
 
 def members(text: str, levels: int) -> list[Member]:
@@ -157,11 +166,13 @@ def _is_field(name: str, meant: Meant) -> bool:
     return is_named(inner[1] if inner else name, meant)
 
 
-def _translate_json(text: str, read: Reader) -> tuple[str, Places]:
+def _translate_json(text: str, read: Reader, below: tuple[str, ...]) -> tuple[str, Places]:
     values, places = [], []
     for path, value, start, end in members(text, _LEVELS):
         name = path[-1]
         if MARK not in value or not all(isinstance(step, str) for step in path):
+            continue
+        if path[:-1][: len(below)] != below:
             continue
         assert isinstance(name, str)
         if (meant := read(value)) and is_named(name, meant):

@@ -36,7 +36,11 @@ def translate_head(exchange: "Api") -> None:
             if name.lower() == _SUBPROTOCOL:
                 exchange.offered = dict(zip(_members(sent), _members(offered), strict=True))
     path = request.path
-    path_too = places.MARK in path and session_requests.path_names_session(request.method, path)
+    path_too = (
+        places.MARK in path
+        and session_requests.path_names_session(request.method, _api_path(exchange))
+        and session_requests.says_what_it_does(request.headers, _api_path(exchange))
+    )
     target, in_target = places.translate_target(path, path_too=path_too, read=read)
     if in_target:
         secrets = (quote(token, safe="").encode() for token in read.tokens.values())
@@ -57,8 +61,9 @@ def name_offered_subprotocol(exchange: "Api", response: http.Response) -> None:
 def may_have_them_in_body(exchange: "Api") -> bool:
     """Whether the request's body may be a place of stand-ins, by what its head says."""
     request = exchange.flow.request
-    is_form = "x-www-form-urlencoded" in request.headers.get("content-type", "").lower()
-    is_one = is_form or session_requests.may_have_credentials_in_body(request.path)
+    is_one = session_requests.may_have_credentials_in_body(
+        request.method, _api_path(exchange), has_grant=True
+    )
     return is_one and _reader(exchange) is not None
 
 
@@ -73,12 +78,15 @@ def translate_body(exchange: "Api") -> None:
     kind = request.headers.get("content-type", "")
     if socket_messages.is_polling(request.method, request.path):
         new, found = socket_messages.translate_polling(body, read)
-    elif session_requests.may_have_credentials_in_body(
-        request.path,
-        operations=graphql.operations(body),
+    elif session_requests.says_what_it_does(
+        request.headers, path := _api_path(exchange)
+    ) and session_requests.may_have_credentials_in_body(
+        request.method,
+        path,
+        operations=(operations := graphql.operations(body)),
         has_grant=bodies.asks_for_a_grant(kind, body),
     ):
-        new, found = bodies.translate_body(kind, body, read)
+        new, found = bodies.translate_body(kind, body, read, is_graphql=bool(operations))
     else:
         return
     if found:
@@ -108,6 +116,11 @@ def translate_message(exchange: "Api") -> None:
         message.content = exchange.settings.recorded(new, new)
         metadata[notes.TRANSLATED_MESSAGE] = True
         _note(exchange, read, found)
+
+
+def _api_path(exchange: "Api") -> str:
+    """The target without the API's base path, which the user chose and no script can."""
+    return exchange.flow.request.path.removeprefix(exchange.settings.paths.base_path) or "/"
 
 
 def _members(field: bytes) -> list[bytes]:

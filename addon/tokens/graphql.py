@@ -15,8 +15,14 @@ from tokens.json_pointer import JsonPointer
 
 # Section 2.1. Strings, comments and numbers are matched so that they cannot be taken for names.
 _LEXEME = re.compile(
-    r'"""(?:[^"\\]|\\.|"(?!""))*"""|"(?:[^"\\\n]|\\.)*"|#[^\n]*|\.\.\.|[{}()@:]|\w+', re.DOTALL
+    r'"""(?:[^"\\]|\\.|"(?!""))*"""|"(?:[^"\\\n\r]|\\[^\n\r])*"|#[^\n\r]*|\.\.\.|[{}()@:]|\w+',
+    re.DOTALL,
 )
+# What else a document may have between them: punctuators and what is ignored
+_BETWEEN = re.compile(r"[ \t\n\r,!$&=|\[\].+-]*")
+_MAY_ASK = re.compile(rb"query|\\u", re.IGNORECASE)
+_MEMBERS = frozenset({"query", "variables", "operationName", "extensions"})
+_UNCLEAR = ""
 
 
 def login_keys(pointers: Iterable[JsonPointer]) -> frozenset[str]:
@@ -53,6 +59,8 @@ class _Definition:
 
     head: list[str]
     keys: set[str] = field(default_factory=set)
+    names: list[str] = field(default_factory=list)
+    """The keys without the aliases."""
     spreads: set[str] = field(default_factory=set)
 
 
@@ -61,14 +69,22 @@ def _top_keys(document: str) -> set[str]:
 
     A field with an alias counts under both names: that errs towards calling it a login.
     """
+    return {key for definition in _reached(document) for key in definition.keys}
+
+
+def _reached(document: str) -> list[_Definition]:
+    """The operations, and the fragments that stand at their top."""
     definitions = list(_definitions(document))
-    fragments = {d.head[1]: d for d in definitions if d.head[:1] == ["fragment"] and d.head[1:]}
     reached = [d for d in definitions if d.head[:1] != ["fragment"]]
     for definition in reached:  # grows while it is read
-        for name in definition.spreads:
-            if (fragment := fragments.get(name)) and fragment not in reached:
-                reached.append(fragment)
-    return {key for definition in reached for key in definition.keys}
+        reached += [
+            fragment
+            for fragment in definitions
+            if fragment.head[:1] == ["fragment"]
+            and not definition.spreads.isdisjoint(fragment.head[1:2])
+            and fragment not in reached
+        ]
+    return reached
 
 
 def _definitions(document: str) -> Iterator[_Definition]:
@@ -79,11 +95,13 @@ def _definitions(document: str) -> Iterator[_Definition]:
     spread: list[str] | None = None  # the names that followed the last "..."
     previous = ""
     for lexeme in _LEXEME.findall(document):
+        if lexeme[0] == "#":  # wherever it stands, as between `@` and a name
+            continue
         if lexeme == "(":
             parentheses += 1
         elif lexeme == ")":
             parentheses -= 1
-        elif parentheses or lexeme[0] in '"#' or previous == "@":
+        elif parentheses or lexeme[0] == '"' or previous == "@":
             pass
         elif lexeme == "...":
             spread = []
@@ -98,7 +116,10 @@ def _definitions(document: str) -> Iterator[_Definition]:
             if not at_top:
                 yield current
                 current = _Definition([])
-        elif lexeme not in "@:":
+        elif lexeme == ":":
+            if at_top and at_top[-1] and current.names:
+                current.names.pop()  # it was an alias
+        elif lexeme != "@":
             if not at_top:
                 current.head.append(lexeme)
             elif spread is not None and (not spread or spread == ["on"]):
@@ -108,6 +129,7 @@ def _definitions(document: str) -> Iterator[_Definition]:
             elif at_top[-1]:
                 spread = None
                 current.keys.add(lexeme)
+                current.names.append(lexeme)
         previous = lexeme
 
 
@@ -119,8 +141,6 @@ class Field(NamedTuple):
     name: str
     asks: bool
     """It has arguments or a selection set, so it may be an operation and not a mere value."""
-    top: bool = False
-    """It stands at the top of its operation or fragment."""
 
 
 class Asked(NamedTuple):
@@ -166,7 +186,7 @@ def read_document(document: str) -> Asked:
                 at += 2
                 name = lexemes[at]
                 following = lexemes[at + 1] if at + 1 < len(lexemes) else ""
-            fields.append(Field(lexeme, name, following in ("(", "{"), top=braces == 1))
+            fields.append(Field(lexeme, name, following in ("(", "{")))
         at += 1
     return Asked(tuple(fields), tuple(arguments), frozenset(kinds))
 
@@ -174,21 +194,58 @@ def read_document(document: str) -> Asked:
 def operations(body: bytes) -> tuple[str, ...]:
     """The names of the fields that a GraphQL request in JSON selects at its top; none for another.
 
-    Several requests in one body count together, as do fragments.
+    Several requests in one body count together, as do the fragments that stand there. One of the
+    names is empty where servers may run something else than is read here: they differ in which of
+    two `query` they take, in whether `Query` is one, and in what goes before it (`doc_id`, `id`, a
+    persisted query's hash).
     """
-    if b"query" not in body:
+    if not _MAY_ASK.search(body):
         return ()
     try:
-        requests = json.loads(body)
+        requests = json.loads(body, object_pairs_hook=_Object)
     except (ValueError, RecursionError):
         return ()
-    queries = (
-        request.get("query")
-        for request in (requests if isinstance(requests, list) else [requests])
-        if isinstance(request, dict)
-    )
-    documents = (read_document(query) for query in queries if isinstance(query, str))
-    return tuple(field.name for one in documents for field in one.fields if field.top)
+    batch = requests if isinstance(requests, list) else [requests]
+    if not any(isinstance(each, _Object) and each.queries() for each in batch):
+        return ()
+    names: list[str] = []
+    for each in batch:
+        queries = each.queries() if isinstance(each, _Object) else []
+        documents = [query for query in queries if isinstance(query, str)]
+        found = [name for text in documents for one in _reached(text) for name in one.names]
+        names += found
+        is_clear = isinstance(each, _Object) and each.is_clear() and _is_clear(documents[0])
+        if not is_clear or not found:
+            names.append(_UNCLEAR)
+    return tuple(names)
+
+
+@dataclass
+class _Object:
+    """A JSON object as it is written, repeated members and all."""
+
+    members: list[tuple[str, object]]
+
+    def queries(self) -> list[object]:
+        return [value for name, value in self.members if name.casefold() == "query"]
+
+    def is_clear(self) -> bool:
+        """Whether it has one document, a text, and nothing that may stand for another."""
+        names = [name for name, _ in self.members]
+        members = dict(self.members)
+        extensions = members.get("extensions")
+        # Apollo Client 4 says there what it is
+        harmless = extensions is None or (
+            isinstance(extensions, _Object)
+            and all(name == "clientLibrary" for name, _ in extensions.members)
+        )
+        unique = len(members) == len(names) and _MEMBERS.issuperset(names)
+        return unique and harmless and isinstance(members.get("query"), str)
+
+
+def _is_clear(document: str) -> bool:
+    """Whether all of it was understood: no block string, whose escapes are others, nothing odd."""
+    return '"""' not in document and bool(_BETWEEN.fullmatch(_LEXEME.sub("", document)))
 
 
 def _string(lexeme: str) -> str:
