@@ -3,6 +3,7 @@
 import base64
 import json
 from pathlib import Path
+from time import process_time
 
 import pytest
 from answers.figures import PARTS, Row, figures, literal, ours, rows, verdict
@@ -474,6 +475,49 @@ def test_strictly_whatever_stands_under_a_name_for_tokens_is_one() -> None:
     body = {"token": "abc", "my_token_here": "x y", "tokens": {"a": {"b": "c"}}, "mfaToken": "d"}
     found = find(answered(body | {"token_type": "Bearer"}), None, frozenset(), strict=True)
     assert {one.place for one in found} == {"/token", "/my_token_here", "/tokens/a/b"}
+
+
+# Adversaries
+
+HALF = 1 << 19
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("application/xml", b"<" + b"a" * HALF),
+        ("application/xml", b"<" + b"a." * HALF),
+        ("application/json", b'{"%s": "%s"}' % (b"x_" * (HALF // 2), OPAQUE.encode())),
+        ("application/json", b'{"%s": [%s1]}' % (b"k" * HALF, b'"abcdefgh",' * 9_000)),
+        (
+            "application/json",
+            b'{"tokens": {"%s": [%s1]}}' % (b"kA" * 2**18, b'"abcdefgh",' * 9_000),
+        ),
+        ("application/json", b'{"token%s!": "%s"}' % (b"expir" * 2**16, OPAQUE.encode())),
+    ],
+    ids=["element", "dotted element", "name", "long name", "named", "expires"],
+)
+@pytest.mark.parametrize("strict", [False, True])
+def test_no_answer_keeps_the_proxy_busy(kind: str, body: bytes, strict: bool) -> None:
+    began = process_time()
+    find(answered(body, kind), LOGIN, frozenset(("exposed",)), strict=strict)
+    assert process_time() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        (FORM, b"query={a}&" * 50_000),
+        ("application/json", b"[%s1]" % (b'{"query":"{"},' * 50_000)),
+        ("application/json", b"[%s1]" % (b'{"operationName":"a"},' * 45_000)),
+        ("application/json", b"[%s1]" % (b'{"jsonrpc":1,"method":"a"},' * 38_000)),
+    ],
+    ids=["form", "batch", "operations", "methods"],
+)
+def test_no_request_keeps_the_proxy_busy(kind: str, body: bytes) -> None:
+    began = process_time()
+    sent("POST", "/login", body, content_type=kind)
+    assert process_time() - began < 5
 
 
 # What takes an old token's place

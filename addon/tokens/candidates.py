@@ -25,6 +25,7 @@ from tokens.login_like import Sent
 from tokens.redirect import parameters_anywhere
 from tokens.suspicion import (
     JWT,
+    LONGEST_NAME,
     SHORTEST,
     Kind,
     is_about_token,
@@ -44,6 +45,8 @@ _MOST_STRINGS = 10_000
 _LONGEST_ENCODED = 256 * 1024
 """Bytes of a compressed body that is looked into: it may be a thousand times as long."""
 _MAX_DEPTH = 100
+_LONGEST_PLACE = 4096
+"""Characters of what leads to a string: each of thousands may have it anew."""
 _CODINGS = frozenset(("", "identity", "gzip", "deflate", "br", "zstd"))
 
 Role = Literal["access", "id", "refresh", "other"]
@@ -258,7 +261,13 @@ def _leaves(document: object, aliases: Mapping[str, str]) -> Iterator[_Leaf]:
         if isinstance(value, _Members):
             members = dict(value)
             waiting += [
-                (child, (*steps, key), (*keys, key), (*meant, aliases.get(key, key)), members)
+                (
+                    child,
+                    (*steps, key),
+                    (*keys, key[-LONGEST_NAME:]),
+                    (*meant, aliases.get(key, key)[-LONGEST_NAME:]),
+                    members,
+                )
                 for key, child in reversed(value)
             ]
         elif isinstance(value, list):
@@ -267,7 +276,9 @@ def _leaves(document: object, aliases: Mapping[str, str]) -> Iterator[_Leaf]:
                 for index, child in reversed(list(enumerate(value)))
             ]
         elif isinstance(value, str) and value:
-            yield _Leaf(value, json_pointer.join(steps) or "/", keys, meant, beside)
+            told = sum(map(len, steps)) <= _LONGEST_PLACE
+            place = (json_pointer.join(steps) or "/") if told else "html"
+            yield _Leaf(value, place, keys, meant, beside)
 
 
 def _opened(leaf: _Leaf, aliases: Mapping[str, str]) -> Iterator[_Leaf]:
@@ -295,7 +306,7 @@ _STRONG: frozenset[Kind] = frozenset(("access", "auth", "session", "token", "id"
 _DOUBTFUL = frozenset(("key", "id", "password", "sha1"))
 _SCHEME = re.compile(r"(?:bearer|token|jwt)\s+(?=\S)", re.IGNORECASE)
 _FORM = re.compile(r"[\w.-]+=[^\s&<]*(?:&[\w.-]+=[^\s&<]*)*", re.ASCII)
-_ELEMENT = re.compile(r"<([A-Za-z][\w.:-]*)[^<>]*>([^<]+)</\1>")
+_ELEMENT = re.compile(r"<([A-Za-z][\w.:-]*)(?:[\s/][^<>]*)?>([^<]+)</\1>")
 _OTHER_HEADERS = frozenset(
     "set-cookie content-type content-length content-encoding content-security-policy date etag"
     " last-modified server vary www-authenticate proxy-authenticate authentication-info"

@@ -305,7 +305,7 @@ def _read_body(content_type: str, body: bytes) -> _Read:
         )
     text = body.decode("utf-8-sig", "replace")
     if kind == "application/graphql":
-        return _graphql(text, _Read())
+        return _graphql([text], _Read())
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
@@ -318,33 +318,35 @@ def _form(pairs: list[tuple[str, str]]) -> _Read:
     # user[password]=… is the member password of user
     names = [name[:-1].rpartition("[")[2] if name[-1:] == "]" else name for name, _ in pairs]
     given = (_Given(name, value, beside) for name, (_, value) in zip(names, pairs, strict=True))
-    read = _Read(tuple(given))
-    for name, value in pairs:
-        if name == "query" and "{" in value:
-            read = _graphql(value, read)
-    return read
+    queries = [value for name, value in pairs if name == "query" and "{" in value]
+    return _graphql(queries, _Read(tuple(given)))
 
 
 def _json(document: object) -> _Read:
-    read = _Read(tuple(_leaves(document)))
-    for request in document if isinstance(document, list) else [document]:
-        if not isinstance(request, dict):
-            continue
-        if isinstance(query := request.get("query"), str) and "{" in query:
-            read = _graphql(query, read)
-        for name in ("operationName", "method"):
-            json_rpc = name == "method" and "jsonrpc" in request
-            if isinstance(value := request.get(name), str) and (name != "method" or json_rpc):
-                read = read._replace(operations=(*read.operations, value))
-            read = read._replace(json_rpc=read.json_rpc or json_rpc)
-    return read
+    batch = document if isinstance(document, list) else [document]
+    requests = [request for request in batch if isinstance(request, dict)]
+    queries = [request.get("query") for request in requests]
+    operations, json_rpc = [], False
+    for request in requests:
+        operations.append(request.get("operationName"))
+        if "jsonrpc" in request:
+            operations.append(request.get("method"))
+            json_rpc = True
+    read = _Read(
+        tuple(_leaves(document)),
+        operations=tuple(name for name in operations if isinstance(name, str)),
+        json_rpc=json_rpc,
+    )
+    return _graphql([text for text in queries if isinstance(text, str) and "{" in text], read)
 
 
-def _graphql(text: str, read: _Read) -> _Read:
-    asked = graphql.read_document(text)
-    beside = frozenset(name.lower() for name, _ in asked.arguments)
-    given = tuple(_Given(name, value, beside) for name, value in asked.arguments)
-    return read._replace(given=read.given + given, asked=(*read.asked, asked))
+def _graphql(documents: list[str], read: _Read) -> _Read:
+    asked = tuple(map(graphql.read_document, documents))
+    given = list(read.given)
+    for one in asked:
+        beside = frozenset(name.lower() for name, _ in one.arguments)
+        given += (_Given(name, value, beside) for name, value in one.arguments)
+    return read._replace(given=tuple(given), asked=asked)
 
 
 def _leaves(document: object) -> Iterator[_Given]:

@@ -62,6 +62,9 @@ _SPEAKS_OF_A_TOKEN = re.compile("token|jwt", re.IGNORECASE)
 SHORTEST, LONGEST = 8, 32_768
 """Characters of an opaque token."""
 
+LONGEST_NAME = 256
+"""Characters of a name that are looked at, the last ones: an API may name a member as it likes."""
+
 _NO_TOKEN = re.compile(
     r"https?://.*|\d{4}-\d\d-\d\d(?:[T ].*)?|[^@\s]+@[^@\s]+\.[a-z]+|undefined", re.IGNORECASE
 )
@@ -80,7 +83,7 @@ def kind_of(name: str) -> Kind:
 
     Whole words count, and the last one decides: `session_state` and `accessor` are no tokens.
     """
-    parts = words(name)
+    parts = words(name[-LONGEST_NAME:])
     while parts[:1] in (["x"], ["http"]):
         del parts[0]
     if not _NEVER.isdisjoint(parts):
@@ -100,7 +103,7 @@ def kind_of(name: str) -> Kind:
 
 def is_about_token(name: str) -> bool:
     """Whether a name tells something about a token: its type, its end."""
-    return _ABOUT_A_TOKEN.search(name) is not None
+    return _ABOUT_A_TOKEN.search(name[-LONGEST_NAME:]) is not None
 
 
 def speaks_of_token(name: str) -> bool:
