@@ -368,6 +368,8 @@ class Api(Exchange):
                 response.status_code, ""
             )  # may be any text
         self.take_token_headers(headers)
+        if self.leak_alarm.replaces and self.is_authenticated and not self.hands_out:
+            handing_out.slide(self, response)
         self._translate_set_cookies(headers)
         self.leak_alarm.check_headers(response)
         self.answer_cors(response)

@@ -30,7 +30,7 @@ from tokens.login_like import Sent
 from tokens.suspicion import is_plain
 
 from exchanges import notes, own_cookies
-from exchanges.leaks import put_stand_ins
+from exchanges.leaks import put_stand_ins, replace_in_headers
 from exchanges.learned import Given
 
 if TYPE_CHECKING:
@@ -167,6 +167,33 @@ def hand_out_captured(exchange: "Api", response: http.Response, captured: Captur
         new.append(named.get(refresh, Candidate(refresh, "/", "", "refresh", 9, bound=False)))
     others = (one for one in found if not one.bound and len(one.value) >= _SHORTEST)
     _give(exchange, response, answer, _distinct([*new, *others]), renews=False, aside=False)
+
+
+def slide(exchange: "Api", response: http.Response) -> None:
+    """Put stand-ins in the place of tokens that the headers of an ordinary answer renew.
+
+    As devise_token_auth does with each answer, and Laravel's `jwt.refresh`.
+    """
+    session, wallet, old = exchange.session, exchange.wallet, exchange.tokens
+    in_headers = [place for _, place in exchange.stood if " " not in place]
+    used = exchange.header.name if exchange.flow.metadata.get(notes.INJECTED) else None
+
+    def named(name: str) -> bool:
+        return name_digest(wallet.notary, name) in map(session.name_of, old)
+
+    found = candidates.sliding(response.headers, next(iter(in_headers), used), named, old)
+    new = [one for one in _distinct(found) if len(one.value) >= _SHORTEST]
+    if not new:
+        return
+    slots = _slots(new, old, session, wallet.notary, aside=False)
+    tokens = {**old, **{slot: one.value for slot, one in slots.items()}}
+    exchange.held = dataclasses.replace(exchange.held, tokens=tokens)
+    replace_in_headers(response, exchange.leak_alarm.needles)
+    exchange.flow.metadata[notes.STAND_INS] = list(dict.fromkeys(one.told for one in new))
+    if not exchange.is_over:
+        exchange.new_cookies = wallet.give(session, tokens, exchange.brought)
+        exchange.renewed = exchange.proxy.logins.renewed(session)
+        exchange.flow.metadata[notes.RENEWED] = size_and_expiry(tokens.get(MAIN, ""))
 
 
 def option_for(candidate: Candidate) -> str:
