@@ -8,7 +8,14 @@ from time import process_time
 import pytest
 from answers.figures import PARTS, Row, figures, literal, ours, rows, verdict
 from mitmproxy import http
-from tokens.candidates import Answer, Candidate, find, takes_place_of
+from tokens.candidates import (
+    Answer,
+    Candidate,
+    find,
+    find_in_headers,
+    sliding,
+    takes_place_of,
+)
 from tokens.login_like import Sent, is_none, read_request
 from tokens.suspicion import kind_of
 
@@ -555,3 +562,51 @@ def test_a_new_token_takes_an_old_ones_place_only_for_a_reason(
 ) -> None:
     candidate = Candidate(value, f"/{name}", name, "access", 4, False)
     assert takes_place_of(candidate, old, matches, seen, request_) is expected
+
+
+# Ordinary answers
+
+
+def test_of_headers_alone_no_body_is_read() -> None:
+    answer = answered({"token": OTHER}, X_Auth_Token=OPAQUE)
+    (found,) = find_in_headers(answer, LOGIN, frozenset())
+    assert (found.place, found.value) == ("header:X-Auth-Token", OPAQUE)
+    assert find_in_headers(answer, LOGIN, frozenset(("x-auth-token",))) == []
+
+
+HELD = {"": OPAQUE, "refresh": jwt(**ISSUED)}
+SUCCESSOR = jwt(**ISSUED | {"exp": 2})
+
+
+@pytest.mark.parametrize(
+    ("used", "headers", "found"),
+    [
+        ("access-token", {"access_token": OTHER}, {"header:access-token": OTHER}),
+        ("Access-Token", {"access_token": OTHER}, {"header:access-token": OTHER}),
+        ("Authorization", {"authorization": f"Bearer {OTHER}"}, {"header:authorization": OTHER}),
+        ("Authorization", {"authorization": f"Knox {OTHER}"}, {"header:authorization": OTHER}),
+        (None, {"X_Named": OTHER}, {"header:X-Named": OTHER}),
+        (None, {"X_New": SUCCESSOR}, {"header:X-New": SUCCESSOR}),
+        (None, {"X_New": f"Bearer {SUCCESSOR}"}, {"header:X-New": SUCCESSOR}),
+        (None, {"X_New": jwt(**ISSUED | {"sub": "2"})}, {}),
+        (None, {"X_New": JWT}, {}),
+        (None, {"access_token": OTHER}, {}),
+        ("access-token", {"access_token": OPAQUE}, {}),
+        ("access-token", {"access_token": ""}, {}),
+        ("access-token", {"access_token": "required"}, {}),
+        ("Authorization", {"authorization": f'Digest realm="a", nonce="{OTHER}"'}, {}),
+        (None, {"Location": SUCCESSOR, "Set_Cookie": SUCCESSOR}, {}),
+    ],
+)
+def test_a_token_that_slides_is_found_in_any_answer(
+    used: str | None, headers: dict[str, str], found: dict[str, str]
+) -> None:
+    fields = http.Headers((), **headers)
+    candidates = sliding(fields, used, lambda name: name == "X-Named", HELD)
+    assert {one.place: one.value for one in candidates} == found
+
+
+def test_a_token_that_slides_has_the_role_that_its_name_says() -> None:
+    fields = http.Headers((), X_Refresh_Token=SUCCESSOR, access_token=OTHER)
+    roles = [one.role for one in sliding(fields, "access-token", lambda _: True, HELD)]
+    assert roles == ["access", "refresh"]

@@ -11,8 +11,8 @@ Not found: an opaque token in an HTML page, and anything but JWTs in a body of m
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from html import unescape
 from itertools import pairwise
 from typing import Literal, NamedTuple
@@ -21,6 +21,7 @@ from urllib.parse import parse_qsl
 from mitmproxy import http
 
 from tokens import json_pointer, jwt
+from tokens.jwt import Jwt
 from tokens.login_like import Sent
 from tokens.redirect import parameters_anywhere
 from tokens.suspicion import (
@@ -154,6 +155,50 @@ def find(
     return sorted(new, key=lambda one: (one.rank, max(one.place.count("/"), 1)))
 
 
+def find_in_headers(answer: Answer, sent: Sent | None, exposed: frozenset[str]) -> list[Candidate]:
+    """The tokens in an answer's headers alone, as of one to HEAD; otherwise as `find`."""
+    return find(replace(answer, body=b""), sent, exposed)
+
+
+def sliding(
+    headers: http.Headers,
+    used: str | None,
+    named: Callable[[str], bool],
+    old: Mapping[str, str],
+) -> list[Candidate]:
+    """What the headers of an ordinary answer hand out in the place of the tokens that it was for.
+
+    `used` is the header in which the request carried one, `named` says whether a token of this
+    login was handed out under a name, `old` are the tokens by slot. devise_token_auth sends a new
+    access-token with each answer, Laravel's jwt.refresh an Authorization.
+    """
+    finder = _Finder(None, frozenset(), strict=False)
+    decoded = [found for token in old.values() if (found := jwt.decode(token))]
+    found = {}
+    for name, text in headers.items(multi=True):
+        lower = name.lower()
+        scheme, _, value = text.strip().rpartition(" ")
+        if lower in _OTHER_HEADERS | _LEADING_ON or (scheme and not _SCHEME_WORD.fullmatch(scheme)):
+            continue
+        at_its_place = lower == (used or "").lower() or named(name)
+        if not (at_its_place and _may_follow(value)):
+            new = jwt.decode(value)
+            if new is None or not any(_is_of_same(one, new) for one in decoded):
+                continue
+        if value not in old.values():
+            rank = _RANKS.get(kind_of(name), _NAMELESS_JWT)
+            leaf = _Leaf.named(name, value, f"header:{name}", {})
+            found.setdefault(value, finder.candidate(value, leaf, rank))
+    return sorted(found.values(), key=lambda one: one.rank)
+
+
+_SCHEME_WORD = re.compile("[A-Za-z]{2,12}")
+
+
+def _may_follow(value: str) -> bool:
+    return is_formed(value) or (is_opaque(value) and not is_of_words(value))
+
+
 def takes_place_of(
     candidate: Candidate, old: str, old_name_matches: bool, same_place_seen: bool, sent: Sent
 ) -> bool:
@@ -175,12 +220,15 @@ def takes_place_of(
     ):
         return True
     # Wiki.js's API keys have the session's issuer and audience, but other claims.
+    return old_jwt is not None and new_jwt is not None and _is_of_same(old_jwt, new_jwt)
+
+
+def _is_of_same(old: Jwt, new: Jwt) -> bool:
+    """Whether two tokens are of one issuer, for the same API and user, and say the same things."""
     return (
-        old_jwt is not None
-        and new_jwt is not None
-        and old_jwt.claims.keys() == new_jwt.claims.keys()
-        and all(isinstance(old_jwt.claims.get(name), (str, list)) for name in ("iss", "aud"))
-        and all(old_jwt.claims.get(name) == new_jwt.claims.get(name) for name in _SAME)
+        old.claims.keys() == new.claims.keys()
+        and all(isinstance(old.claims.get(name), (str, list)) for name in ("iss", "aud"))
+        and all(old.claims.get(name) == new.claims.get(name) for name in _SAME)
     )
 
 
@@ -414,7 +462,7 @@ class _Finder:
             elif "cookie" in lower and _starts_json(text):  # Appwrite's X-Fallback-Cookies
                 for leaf in _opened(_Leaf.named(name, text, place, {}), {}):
                     if is_random(leaf.text):
-                        yield self._candidate(leaf.text, leaf._replace(keys=(name,)), 3)
+                        yield self.candidate(leaf.text, leaf._replace(keys=(name,)), 3)
             elif "ratelimit" not in lower.replace("-", ""):
                 yield from self._in_leaves([_Leaf.named(name, text, place, {})])
 
@@ -427,7 +475,7 @@ class _Finder:
             found = True
             at = f"location:{name}" if header.lower() == "location" else f"header:{header}"
             rank = _RANKS.get(kind_of(name), _NAMELESS_JWT)
-            yield self._candidate(_jwt_or_all(value), _Leaf.named(name, value, at, {}), rank)
+            yield self.candidate(_jwt_or_all(value), _Leaf.named(name, value, at, {}), rank)
         if not found:
             yield from self._in_text(text, f"header:{header}")
 
@@ -435,13 +483,13 @@ class _Finder:
         """A body that is nothing but one string."""
         formed = is_formed(text)
         if formed or (not self.weak and is_random(text, uuid=self.logs_in)):
-            yield self._candidate(text, _Leaf(text, "/"), _WHOLE_BODY)
+            yield self.candidate(text, _Leaf(text, "/"), _WHOLE_BODY)
         else:
             yield from self._in_text(text, "/")
 
     def _in_text(self, text: str, place: str = "html") -> Iterator[Candidate]:
         for match in JWT.finditer(text):
-            yield self._candidate(match[0], _Leaf(match[0], place), _NAMELESS_JWT)
+            yield self.candidate(match[0], _Leaf(match[0], place), _NAMELESS_JWT)
 
     def _in_leaves(self, leaves: list[_Leaf], document: object = None) -> Iterator[Candidate]:
         shortest = 1 if self.strict else SHORTEST
@@ -477,15 +525,15 @@ class _Finder:
         elif kind == "never":
             return
         elif (rank := self._rank(kind, text, leaf)) is not None:
-            yield self._candidate(text, leaf, rank)
+            yield self.candidate(text, leaf, rank)
         else:
             for match in JWT.finditer(text):
-                yield self._candidate(match[0], leaf, _NAMELESS_JWT)
+                yield self.candidate(match[0], leaf, _NAMELESS_JWT)
 
     def _in_target(self, text: str, leaf: _Leaf) -> list[Candidate]:
         """What an address within a member leads on with: its parameters' names decide."""
         return [
-            self._candidate(_jwt_or_all(value), leaf, _RANKS.get(kind_of(name), _NAMELESS_JWT))
+            self.candidate(_jwt_or_all(value), leaf, _RANKS.get(kind_of(name), _NAMELESS_JWT))
             for name, value in parameters_anywhere(text)
             if may_be_token(name, value, strict=False)
         ]
@@ -521,7 +569,7 @@ class _Finder:
             return ("ttl" in beside or alone) and is_random(text, uuid=alone)
         return name == "result" and "jsonrpc" in beside and is_random(text)  # Zabbix
 
-    def _candidate(self, value: str, leaf: _Leaf, rank: int) -> Candidate:
+    def candidate(self, value: str, leaf: _Leaf, rank: int) -> Candidate:
         name = leaf.keys[-1] if leaf.keys else ""
         role = _ROLES.get(rank, "access")
         return Candidate(value, leaf.place, name, role, rank, _is_bound(value, leaf.beside))
