@@ -102,13 +102,14 @@ def hand_out(exchange: "Api", response: http.Response) -> None:
     answer = Answer.of(response)
     path = printable(normalise(exchange.flow.request.path))
     asked = f"{exchange.flow.request.method} {path}"
-    if answer.body is None and exchange.browser_asks:
+    if not answer.readable and exchange.browser_asks:
         if is_sure(sent):
             raise Refused(
                 "login_unreadable",
-                "The API's answer to this login has a Content-Encoding that cannot be read.",
+                "The API's answer to this login cannot be read whole: it is in a Content-Encoding"
+                " that is not known here, no JSON though it seems to be, too long, or too deep.",
             )
-        said = "%s: an answer in a Content-Encoding that cannot be read is not searched for tokens"
+        said = "%s: an answer that cannot be read whole is not searched for tokens"
         once.warn(("unread", path), said, asked)
     known = exchange.tokens
     # What a stand-in stood for was not sent by the page: it may be handed out again.
@@ -175,6 +176,7 @@ def slide(exchange: "Api", response: http.Response) -> None:
     As devise_token_auth does with each answer, and Laravel's `jwt.refresh`.
     """
     session, wallet, old = exchange.session, exchange.wallet, exchange.tokens
+    learned = exchange.proxy.learned
     in_headers = [place for _, place in exchange.stood if " " not in place]
     used = exchange.header.name if exchange.flow.metadata.get(notes.INJECTED) else None
 
@@ -191,6 +193,8 @@ def slide(exchange: "Api", response: http.Response) -> None:
     replace_in_headers(response, exchange.leak_alarm.needles)
     exchange.flow.metadata[notes.STAND_INS] = list(dict.fromkeys(one.told for one in new))
     if not exchange.is_over:
+        if learned.is_user(session.id):
+            session = session._replace(use=Use.USED)
         exchange.new_cookies = wallet.give(session, tokens, exchange.brought)
         exchange.renewed = exchange.proxy.logins.renewed(session)
         exchange.flow.metadata[notes.RENEWED] = size_and_expiry(tokens.get(MAIN, ""))
