@@ -78,7 +78,8 @@ def in_header(
     " X-Emby-Token X-Emby-Authorization X-MediaBrowser-Token X-Parse-Session-Token X-Vault-Token"
     " PRIVATE-TOKEN Access-Token X-Access-Token X-Session-ID sid X-JWT JWT X-Refresh-Token"
     " X-Authentication X-AuthToken x-authtoken OAuth-Token X-Subject-Token X-Devpi-Auth"
-    " Auth_Token x-goog-api-key X-Amz-Security-Token".split(),
+    " Auth_Token x-goog-api-key X-Amz-Security-Token"
+    " X-Token-Id X-Auth-Key X-Service-Token X-User-Token X-Client-Session-Id".split(),
 )
 def test_these_headers_are_for_credentials(name: str) -> None:
     told = "Authorization" if name.lower() == "authorization" else name
@@ -95,7 +96,13 @@ def test_these_headers_are_for_credentials(name: str) -> None:
     " X-XSRF-TOKEN X-Webhook-Token X-Forwarded-Access-Token X-Forward-Authorization"
     " X-Target-Authorization Proxy-Authorization X-Routing-Key X-Cache-Key Surrogate-Key"
     " Sec-WebSocket-Key Sec-Session-Id Access-Control-Request-Headers X-Keyword X-Author"
-    " X-Tokenizer X-Monkey X-Accessibility X-Push-Token".split(),
+    " X-Tokenizer X-Monkey X-Accessibility X-Push-Token X-Container-Sync-Key"
+    " X-Goog-Channel-Token X-Remote-Token X-Origin-Authorization X-Backend-Authorization"
+    " X-Original-Authorization X-Relay-Authorization X-Source-Authorization X-Notification-Token"
+    " X-Public-Key X-Tag-Key X-Sort-Key X-Item-Key X-Key-Name X-Session-Name X-Session-Data"
+    " X-Token-Description X-Auth-Redirect X-Auth-Callback X-Token-Type X-Key-Label X-Session-Title"
+    " X-Access-Level X-Auth-Note X-File-Key X-Copy-Source-Token x-fcm-token X-ID X-User X-User-Id"
+    " X-Subscription-Key-Url X-Event-Key X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id".split(),
 )
 def test_no_other_header_is(name: str) -> None:
     assert in_header(name, MAIN) == (MAIN, ())
