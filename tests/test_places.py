@@ -78,7 +78,8 @@ def in_header(
     " X-Emby-Token X-Emby-Authorization X-MediaBrowser-Token X-Parse-Session-Token X-Vault-Token"
     " PRIVATE-TOKEN Access-Token X-Access-Token X-Session-ID sid X-JWT JWT X-Refresh-Token"
     " X-Authentication X-AuthToken x-authtoken OAuth-Token X-Subject-Token X-Devpi-Auth"
-    " Auth_Token x-goog-api-key X-Amz-Security-Token".split(),
+    " Auth_Token x-goog-api-key X-Amz-Security-Token"
+    " X-Token-Id X-Auth-Key X-Service-Token X-User-Token X-Client-Session-Id".split(),
 )
 def test_these_headers_are_for_credentials(name: str) -> None:
     told = "Authorization" if name.lower() == "authorization" else name
@@ -95,7 +96,13 @@ def test_these_headers_are_for_credentials(name: str) -> None:
     " X-XSRF-TOKEN X-Webhook-Token X-Forwarded-Access-Token X-Forward-Authorization"
     " X-Target-Authorization Proxy-Authorization X-Routing-Key X-Cache-Key Surrogate-Key"
     " Sec-WebSocket-Key Sec-Session-Id Access-Control-Request-Headers X-Keyword X-Author"
-    " X-Tokenizer X-Monkey X-Accessibility X-Push-Token".split(),
+    " X-Tokenizer X-Monkey X-Accessibility X-Push-Token X-Container-Sync-Key"
+    " X-Goog-Channel-Token X-Remote-Token X-Origin-Authorization X-Backend-Authorization"
+    " X-Original-Authorization X-Relay-Authorization X-Source-Authorization X-Notification-Token"
+    " X-Public-Key X-Tag-Key X-Sort-Key X-Item-Key X-Key-Name X-Session-Name X-Session-Data"
+    " X-Token-Description X-Auth-Redirect X-Auth-Callback X-Token-Type X-Key-Label X-Session-Title"
+    " X-Access-Level X-Auth-Note X-File-Key X-Copy-Source-Token x-fcm-token X-ID X-User X-User-Id"
+    " X-Subscription-Key-Url X-Event-Key X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id".split(),
 )
 def test_no_other_header_is(name: str) -> None:
     assert in_header(name, MAIN) == (MAIN, ())
@@ -714,9 +721,17 @@ def test_in_the_framing_of_messages(text: str, sent: str, before: bool) -> None:
         (f'{{"id":1,"token":"{MAIN}"}}', '{"id":1,"token":"main token"}'),
         (f'{{"connect":{{"token":"{MAIN}"}},"id":1}}', '{"connect":{"token":"main token"},"id":1}'),
         (f'42["hello",{{"token":"{MAIN}"}}]', '42["hello",{"token":"main token"}]'),
+        (f'42["login",{{"token":"{MAIN}"}}]', '42["login",{"token":"main token"}]'),
+        (f'{{"type":"login","token":"{MAIN}"}}', '{"type":"login","token":"main token"}'),
+        (f'{{"op":2,"d":{{"token":"{MAIN}"}}}}', '{"op":2,"d":{"token":"main token"}}'),
+        (f'{{"a":1,"headers":{{"X-Auth-Token":"{MAIN}"}}}}', None),
+        (f'{{"auth":{{"token":"{MAIN}"}}}}', None),
+        (f'{{"t":1700000000,"id":{"9" * 5000},"token":"{MAIN}"}}', None),
+        (f'{{"action":"sign-in","token":"{MAIN}"}}', None),
     ],
 )
-def test_the_first_message_need_not_say_so(text: str, sent: str) -> None:
+def test_the_first_message_need_not_say_so(text: str, sent: str | None) -> None:
+    sent = sent or text.replace(MAIN, "main token")
     assert translate_message(text, translated_before=False, read=READ)[0] == sent
     assert translate_message(text, translated_before=True, read=READ) == (text, ())
 
@@ -775,7 +790,53 @@ def test_in_no_other_text_of_a_message(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        f'{{"type":"chat","to":"x","data":{{"payload":{{"token":"{MAIN}"}}}}}}',
         f'{{"type":"chat","token":"{MAIN}"}}',
+        f'{{"Type":"chat","token":"{MAIN}"}}',
+        f'{{"type":"chat","type":"auth","token":"{MAIN}"}}',
+        f'{{"type":"auth","event":"chat","token":"{MAIN}"}}',
+        f'{{"action":"sendMessage","token":"{MAIN}"}}',
+        f'{{"type":7,"token":"{MAIN}"}}',
+        f'{{"type":{"9" * 5000},"token":"{MAIN}"}}',
+        f'{{"type":2,"token":"{MAIN}"}}',
+        f'{{"type":"start","payload":{{"variables":{{"token":"{MAIN}"}}}}}}',
+        f' ["a",{{"token":"{MAIN}"}}]',
+        f'{{"op":true,"token":"{MAIN}"}}',
+        f'{{"type":"x","msg":"please connect","token":"{MAIN}"}}',
+        f'{{"msg":"please connect","token":"{MAIN}"}}',
+        f'{{"msg":"connect!  now","token":"{MAIN}"}}',
+        f'{{"event":"user-connection-webhook","token":"{MAIN}"}}',
+        f'{{"event":"webhook-auth","token":"{MAIN}"}}',
+        f'{{"event":"chat:auth","token":"{MAIN}"}}',
+        f'{{"type":"{"auth" + "-" * 40}","token":"{MAIN}"}}',
+        f'{{"type":"auth","to":"x","token":"{MAIN}"}}',
+        f'{{"type":"auth","room":1,"token":"{MAIN}"}}',
+        f'{{"type":"auth","data":{{"target":"x","token":"{MAIN}"}}}}',
+        f'{{"to":"x","token":"{MAIN}"}}',
+        f'{{"token":"{MAIN}","text":"hello"}}',
+        f'{{"data":{{"payload":{{"token":"{MAIN}"}}}}}}',
+        f'{{"data":{{"token":"{MAIN}"}}}}',
+        f'{{"topic":"a","event":"phx_join","room":1,"payload":{{"token":"{MAIN}"}}}}',
+        f'42["chat",{{"token":"{MAIN}"}}]',
+        f'42["chat",{{"type":"auth","token":"{MAIN}"}}]',
+        f'["1","1","auth","new_msg",{{"token":"{MAIN}"}}]',
+        json.dumps([json.dumps({"type": "chat", "token": MAIN})]),
+    ],
+)
+@pytest.mark.parametrize("before", [False, True])
+def test_a_message_that_says_something_else_or_is_sent_on_is_none(text: str, before: bool) -> None:
+    translated, places = translate_message(text, translated_before=before, read=READ)
+    assert translated is text
+    assert places == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{{"type":"chat","token":"{MAIN}"}}',
+        f'{{"type":"login","token":"{MAIN}"}}',
+        f'{{"type":"hello","token":"{MAIN}"}}',
+        f'{{"op":2,"d":{{"token":"{MAIN}"}}}}',
         f'{{"type":"author","token":"{MAIN}"}}',
         f'{{"type":"disconnect","token":"{MAIN}"}}',
         f'{{"text":"auth","token":"{MAIN}"}}',
@@ -1099,6 +1160,7 @@ ASK = '"query":"mutation{logout}"'
         ('{"qu\\u0065ry":"mutation{createHook}","token":"a"}', ["createHook", ""]),
         ('{"Query":"mutation{logout}"}', ["logout", ""]),
         ('{"query":1}', [""]),
+        (f'{{{ASK},"n":{"9" * 5000}}}', ["logout", ""]),
         ('{"query":null,"id":"a"}', [""]),
     ],
 )

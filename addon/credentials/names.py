@@ -20,9 +20,17 @@ _NO_CREDENTIAL = frozenset(
     " forwarding proxy target upstream destination"
     # Keys that are stored beside what they are the key of: queues, caches, object stores
     " routing partition message record cache surrogate object push"
+    # `X-Container-Sync-Key`, `X-Goog-Channel-Token`: whom to send on to, and what to say there
+    " container channel remote origin original backend downstream external relay source copy sync"
+    " notification notifications notify subscription event fcm apns redirect url uri"
+    # Of an object, its sorting or its encryption
+    " public tag tags sort item name description data file upload blob bucket document collection"
+    " shard hash ordering deduplication encryption kms trace tracking correlation"
     # `Access-Control-…`, which only browsers set
     " control".split()
 )
+# What may follow, as in `X-Session-ID`; base64 as openHAB's subprotocol has it
+_MAY_FOLLOW = frozenset("id token key session user base 64".split())
 
 
 def words(text: str) -> list[str]:
@@ -41,7 +49,12 @@ def plain(name: str) -> str:
 @lru_cache(maxsize=1024)
 def _remembered(name: str) -> bool:
     found = words(name)
-    return any(map(_CREDENTIAL.fullmatch, found)) and _NO_CREDENTIAL.isdisjoint(found)
+    if not _NO_CREDENTIAL.isdisjoint(found):
+        return False
+    # `X-Auth-Token`, not `X-Token-Expiry`, which is about one
+    while found and not _CREDENTIAL.fullmatch(found[-1]) and found[-1] in _MAY_FOLLOW:
+        found.pop()
+    return bool(found) and bool(_CREDENTIAL.fullmatch(found[-1]))
 
 
 def is_credential_header(name: str) -> bool:

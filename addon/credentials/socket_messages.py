@@ -1,8 +1,11 @@
 """Where a stand-in is translated back in the text that a page sends over a WebSocket.
 
-In the client's messages up to the first that had one, since that is how it logs in; later only in
-those that say they are about that, as when a token was renewed. In both only in members that are
+In messages that say they are about that, and in the client's messages up to the first that had
+one where they say nothing else, since that is how it logs in. In both only in members that are
 named for it, at most three levels deep (`payload.headers.Authorization`).
+
+What says something else, or to whom it goes, is none, not even the first: chats, relays and
+signalling servers send it on, and a script listens at the other end with a client of its own.
 """
 
 import json
@@ -18,16 +21,31 @@ from credentials.places import MARK, Meant, Places, Reader, after_scheme
 _LEVELS = 3
 _SEPARATOR = "\x1e"  # of Engine.IO 4's polling and of SignalR
 _NAMES = PARAMETERS | {"auth", "authorization"}
-_SAYING = ("type", "event", "op", "msg")
+_SAYING = frozenset(
+    "type event op msg action cmd command method kind eventname messagetype opcode".split()
+)
 _SAYS = frozenset(
     "auth authenticate authentication authorize authorization reauth reauthenticate"
     " connect connection".split()
 )
+_SAYS_BESIDE = frozenset("init request token jwt handshake re session access user".split())
+"""What may stand beside it: `connection_init`, `#handshakeConnect`."""
+_SAYS_FIRST = frozenset("login signin identify hello init handshake".split())
+"""What a first message may say instead, of which a later one could mean anything."""
+_SENT_ON = frozenset(
+    "to target targets room rooms recipient recipients destination dest peer receiver channel"
+    " channels broadcast chat text message body content webhook hook url".split()
+)
+"""Names of members beside which a token is somebody else's to read."""
+_FIRST_ABOVE = frozenset({"connect", "auth", "authentication", "authorization", "headers"})
+_CHANNEL = frozenset({"channel", "channels"})
+_IDENTIFY = "2"  # the `op` with which Discord's clients, and many like it, log in
 # Events of Phoenix and of Supabase, which joins each channel with the token and renews it there
 _SAYS_WHOLE = frozenset({"phx_join", "access_token"})
 # Engine.IO's `message`, Socket.IO's CONNECT or EVENT, a namespace, the number of an acknowledgement
 _SOCKET_IO = re.compile(r"4([02])(?:/[^,]{0,255},)?[0-9]{0,10}(?=[\[{])")
 _STOMP = re.compile(r"(?:CONNECT|STOMP)\r?\n")
+_SAID = re.compile(r"[!-~]{1,40}")
 _AFTER_NAME = re.compile(r"([^:\s]{1,128}:)(.+)", re.DOTALL)
 
 
@@ -124,29 +142,59 @@ def _message(text: str, is_first: bool, read: Reader) -> tuple[str, Places]:
 
 def _levels(found: list[Member], document: str, packet: str, is_first: bool) -> int:
     """How deep in this message a token may stand; 0 for one that is not about that."""
-    if is_first or packet == "0":
+    if not found or packet == "0":  # whose payload is for the server alone
         return _LEVELS
-    said = {
-        member.path: member.value
-        for member in found
-        if len(member.path) == 1 and (member.path[0] in _SAYING or member.path[0] in (0, 3))
-    }
+    parsed = json.loads(document, object_pairs_hook=_Pairs, parse_int=str, parse_float=str)
+    if isinstance(parsed, _Pairs):
+        return _levels_of_object(parsed, is_first)
     event = 0 if packet else 3
-    for (name, *_), value in said.items():
-        says = value in _SAYS_WHOLE or not _SAYS.isdisjoint(words(value))
-        if says and (name in _SAYING or name == event):
-            return _LEVELS
-    if said.get(("op",)) == "subscribe":  # Parse LiveQuery
-        return 1
-    return 1 if _is_nothing_but_auth(document) else 0
+    return _LEVELS if any(_says(m.value, is_first) for m in found if m.path == (event,)) else 0
 
 
-def _is_nothing_but_auth(document: str) -> bool:
-    """As Node-RED and OctoPrint authenticate, again if they must: `{"auth": …}`."""
-    try:
-        return list(json.loads(document)) == ["auth"]
-    except (ValueError, TypeError, RecursionError):
+def _levels_of_object(document: "_Pairs", is_first: bool) -> int:
+    said = [value for name, value in document.pairs if plain(name) in _SAYING]
+    is_join = len(said) == 1 and isinstance(said[0], str) and said[0] in _SAYS_WHOLE
+    if not document.names(_LEVELS).isdisjoint(_SENT_ON - _CHANNEL if is_join else _SENT_ON):
+        return 0
+    if said:
+        if len(said) == 1 and ("op", "subscribe") in document.pairs:  # Parse LiveQuery
+            return 1
+        if is_first and len(said) == 1 and ("op", _IDENTIFY) in document.pairs:
+            return 2
+        return _LEVELS if all(_says(value, is_first) for value in said) else 0
+    if not is_first:
+        # As Node-RED and OctoPrint authenticate, again if they must
+        return 1 if [name for name, _ in document.pairs] == ["auth"] else 0
+    # Centrifugo has `{"connect": {"token": …}, "id": 1}`
+    inner = [name for name, value in document.pairs if isinstance(value, _Pairs)]
+    return 2 if inner and all(plain(name) in _FIRST_ABOVE for name in inner) else 1
+
+
+def _says(value: object, is_first: bool) -> bool:
+    """Whether a message that calls itself so is about authentication, and about nothing else."""
+    if not isinstance(value, str) or not _SAID.fullmatch(value):
         return False
+    if value in _SAYS_WHOLE:
+        return True
+    found = words(value)
+    core = _SAYS | _SAYS_FIRST if is_first else _SAYS
+    if len(found) > 2 or core.isdisjoint({*found, "".join(found)}):
+        return False
+    return "".join(found) in core or all(word in core or word in _SAYS_BESIDE for word in found)
+
+
+class _Pairs:
+    """A JSON object as it is written, repeated members and all."""
+
+    def __init__(self, pairs: list[tuple[str, object]]) -> None:
+        self.pairs = pairs
+
+    def names(self, levels: int) -> frozenset[str]:
+        found = {plain(name) for name, _ in self.pairs}
+        if levels > 1:
+            for _, value in self.pairs:
+                found |= value.names(levels - 1) if isinstance(value, _Pairs) else set()
+        return frozenset(found)
 
 
 def _first_level(found: list[Member], document: str, is_packet: bool) -> int | None:

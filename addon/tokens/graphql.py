@@ -202,7 +202,7 @@ def operations(body: bytes) -> tuple[str, ...]:
     if not _MAY_ASK.search(body):
         return ()
     try:
-        requests = json.loads(body, object_pairs_hook=_Object)
+        requests = json.loads(body, object_pairs_hook=_Object, parse_int=str)
     except (ValueError, RecursionError):
         return ()
     batch = requests if isinstance(requests, list) else [requests]
