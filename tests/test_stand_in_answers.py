@@ -142,9 +142,9 @@ def test_another_header_is_tried_once_for_each_login_and_for_nothing_but_a_get(
     )
     log_in(page)
     upstream.received.clear()
-    for method in ("POST", "PUT", "DELETE"):
-        assert page.request(method, "/me", body="{}").status == 401
-    assert len(upstream.received) == 3
+    for method, body in [("POST", "{}"), ("POST", None), ("DELETE", None), ("PUT", "{}")]:
+        assert page.request(method, "/me", body=body).status == 401
+    assert len(upstream.received) == 4
     for times in (2, 1, 1):
         upstream.received.clear()
         assert (got := page.get("/me")).status == 401
@@ -287,6 +287,52 @@ def test_a_long_download_holds_the_stand_in_wherever_the_token_is_cut(
     if fits:
         upstream.answers("{}")
         assert translated(page, upstream, padded) == token
+
+
+def test_a_long_download_that_is_compressed_holds_the_stand_in(
+    page: Page, upstream: Upstream
+) -> None:
+    given = sign_in(page, upstream)
+    text = b"".join(b"%d %s\n" % (n, TOKEN.encode()) for n in range(60_000))
+    body = gzip.compress(text)
+
+    def download(request: Message) -> Iterator[bytes]:
+        yield b"HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\nContent-Encoding: gzip\r\n"
+        yield b"Transfer-Encoding: chunked\r\n\r\n"
+        for start in range(0, len(body), 10_007):
+            part = body[start : start + 10_007]
+            yield b"%x\r\n%b\r\n" % (len(part), part)
+        yield b"0\r\n\r\n"
+
+    upstream.respond = download
+    got = bearer(page, given, "/export")
+    is_gzip = got.one("content-encoding") == "gzip"
+    seen = gzip.decompress(got.body) if is_gzip else got.body
+    assert seen == text.replace(TOKEN.encode(), given.encode())
+
+
+@pytest.mark.parametrize(
+    ("accept", "asked_for"),
+    [
+        ("gzip, deflate, br, zstd", {"gzip"}),
+        ("compress, gzip;q=0.5", {"gzip"}),
+        ("dcb, dcz", set()),
+    ],
+)
+def test_with_a_token_only_codings_are_asked_for_that_can_be_decoded_here(
+    page: Page, upstream: Upstream, accept: str, asked_for: set[str]
+) -> None:
+    page.get("/me", accept_encoding=accept)
+    assert upstream.last.one("accept-encoding") == accept
+    given = sign_in(page, upstream)
+    page.get("/me", authorization=f"Bearer {given}", accept_encoding=accept)
+    sent = upstream.last.one("accept-encoding") or "identity"
+    codings = {coding.partition(";")[0].strip() for coding in sent.split(",")}
+    assert asked_for <= codings
+    assert codings <= {"gzip", "deflate", "br", "zstd", "identity"}
+    events = {"accept": "text/event-stream", "accept_encoding": accept}
+    page.get("/events", authorization=f"Bearer {given}", **events)
+    assert upstream.last.one("accept-encoding") in (None, "identity")
 
 
 def login_over_http(connection: ServerConnection, request: Request) -> Response | None:
