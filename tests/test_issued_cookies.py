@@ -120,7 +120,7 @@ def test_clients_that_are_no_browsers_may_write_the_cookie_by_hand(page: Page) -
     others: list[dict[str, Any]] = [{}, node]
     for headers in others:
         got = proxy.get("/me", cookie="auth-token=alice", **headers)
-        assert json.loads(got.body) == {"you": "alice"}
+        assert json.loads(got.body) == {"you": "ecila"}
     browsers: list[dict[str, Any]] = [
         {"user_agent": USER_AGENT, "origin": f"http://localhost:{proxy.port}"},
         {"referer": f"http://localhost:{proxy.port}/page"},
@@ -140,7 +140,7 @@ def test_server_code_may_pass_the_cookies_of_a_page_request_on(page: Page) -> No
     ]
     for more in passed_on:
         got = page.client.get("/me", cookie=cookie, **more)
-        assert json.loads(got.body) == {"you": "alice"}
+        assert json.loads(got.body) == {"you": "ecila"}
 
 
 def test_a_token_goes_to_no_other_api_though_the_browser_sends_it_there(

@@ -264,7 +264,8 @@ def test_the_proxys_own_origin_becomes_the_apis(proxy: Client, upstream: Upstrea
 
 def test_an_allowed_origin_may_act_and_read(proxy_with: ProxyWith, upstream: Upstream) -> None:
     origin = "http://localhost:3999"
-    proxy = proxy_with(f"cookie_auth_allowed_origins={origin}").client
+    options = f"cookie_auth_allowed_origins={origin}", "cookie_auth_login=/login"
+    proxy = proxy_with(*options).client
     upstream.respond = lambda request: (
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nVary: Accept\r\n"
         b"Access-Control-Allow-Origin: *\r\nAccess-Control-Expose-Headers: X-Total\r\n\r\n{}"

@@ -70,7 +70,9 @@ _STORES = frozenset(
 )
 """Words of paths below which an API keeps, or sends on, what it is given."""
 _GRANTED = frozenset({"token", "oauth", "oauth2", "auth", "authorize", "connect", "login"})
-"""Last segments of token endpoints."""
+"""Words of the last segments of token endpoints."""
+_LOGINS = frozenset("login logon signin authenticate session sessions".split())
+"""Last segments of logins, which some APIs refresh at as well."""
 _GRANT = re.compile(
     "refresh_token|refresh|password|authorization_code|client_credentials|urn:ietf:params:oauth:.+"
 )
@@ -133,7 +135,7 @@ def may_have_credentials_in_body(
         )
     if method not in ("POST", "PUT", "PATCH", "DELETE"):
         return False
-    if _is_about_tokens(segments, _ABOUT_TOKENS | _WITH_TOKEN if method == "POST" else _ENDING):
+    if _is_about_tokens(segments, _ENDING if method == "DELETE" else _ABOUT_TOKENS | _WITH_TOKEN):
         # In `PUT /logout` a name may be what is put
         return method in ("POST", "DELETE") or len(segments) > 1
     if method == "DELETE":
@@ -243,11 +245,14 @@ def _is_token_endpoint(segments: list[str]) -> bool:
     if not segments:
         return False
     *above, last = segments
-    found = words(_EXTENSION.sub("", last))
+    last = _EXTENSION.sub("", last)
+    found = words(last)
     named = [name for name in above if not _VERSION.fullmatch(name)]
+    grants = not _GRANTED.isdisjoint(found) and all(
+        word in _BESIDE or word in _GRANTED or word.isdigit() for word in found
+    )
     return (
-        not _GRANTED.isdisjoint(found)
-        and all(word in _BESIDE or word in _GRANTED or word.isdigit() for word in found)
+        (grants or plain(last) in _LOGINS)
         and _may_be_above(above)
         and _PEOPLE.isdisjoint(words("/".join(named[-1:])))
     )
