@@ -243,64 +243,48 @@ KEPT: dict[str, Place] = {
     ),
     "a cookie": ("GET", "/me", {"cookie2": "token=SSS"}, ""),
 }
-HOLES: dict[str, tuple[Place, str]] = {
-    "a webhook with a grant": (("POST", "/hooks?grant_type=x", OF_JSON, WEBHOOK), "1"),
+DISGUISED: dict[str, Place] = {
+    "a webhook with a grant": ("POST", "/hooks?grant_type=x", OF_JSON, WEBHOOK),
     "a webhook with a grant in it": (
-        ("POST", "/hooks", OF_JSON, '{"grant_type": "x", "url": "https://evil", "token": "SSS"}'),
-        "1",
+        *("POST", "/hooks", OF_JSON),
+        '{"grant_type": "x", "url": "https://evil", "token": "SSS"}',
     ),
-    "an object called so": (("POST", "/storage/object/refresh", OF_JSON, '{"token": "SSS"}'), "2"),
-    "a tag called so": (("PUT", "/tags/logout", OF_JSON, '{"token": "SSS"}'), "2"),
+    "an object called so": ("POST", "/storage/object/refresh", OF_JSON, '{"token": "SSS"}'),
+    "a tag called so": ("PUT", "/tags/logout", OF_JSON, '{"token": "SSS"}'),
     "GraphQL in the address": (
-        (
-            *("POST", "/graphql?query=mutation{createHook(secret:$token){id}}", OF_JSON),
-            '{"query": "mutation {logout}", "variables": {"token": "SSS"}}',
-        ),
-        "3a",
+        *("POST", "/graphql?query=mutation{createHook(secret:$token){id}}", OF_JSON),
+        '{"query": "mutation {logout}", "variables": {"token": "SSS"}}',
     ),
     "GraphQL for Go": (
-        (
-            *("POST", "/graphql", OF_JSON),
-            '{"query": "mutation {logout}", "Query": "mutation {createHook(secret: $token)}",'
-            ' "variables": {"token": "SSS"}}',
-        ),
-        "3b",
+        *("POST", "/graphql", OF_JSON),
+        '{"query": "mutation {logout}", "Query": "mutation {createHook(secret: $token)}",'
+        ' "variables": {"token": "SSS"}}',
     ),
     "GraphQL beside a persisted query": (
-        (
-            *("POST", "/graphql", OF_JSON),
-            '{"query": "mutation {logout}", "variables": {"token": "SSS"},'
-            ' "extensions": {"persistedQuery": {"sha256Hash": "x"}}}',
-        ),
-        "3c",
+        *("POST", "/graphql", OF_JSON),
+        '{"query": "mutation {logout}", "variables": {"token": "SSS"},'
+        ' "extensions": {"persistedQuery": {"sha256Hash": "x"}}}',
     ),
     "GraphQL, escaped, at such a path": (
-        (
-            *("POST", "/graphql/logout", OF_JSON),
-            '{"qu\\u0065ry": "mutation {createHook(secret: $token)}", "token": "SSS"}',
-        ),
-        "3d",
+        *("POST", "/graphql/logout", OF_JSON),
+        '{"qu\\u0065ry": "mutation {createHook(secret: $token)}", "token": "SSS"}',
     ),
     "GraphQL in an inline fragment": (
-        (
-            *("POST", "/graphql", OF_JSON),
-            '{"query": "mutation {logout ...on Mutation {createHook(secret: $token) {id}}}",'
-            ' "variables": {"token": "SSS"}}',
-        ),
-        "3e",
+        *("POST", "/graphql", OF_JSON),
+        '{"query": "mutation {logout ...on Mutation {createHook(secret: $token) {id}}}",'
+        ' "variables": {"token": "SSS"}}',
     ),
     "GraphQL behind a CR": (
-        (
-            *("POST", "/graphql", OF_JSON),
-            '{"query": "mutation {logout #\\rcreateHook(secret: $token)\\n}",'
-            ' "variables": {"token": "SSS"}}',
-        ),
-        "3e",
+        *("POST", "/graphql", OF_JSON),
+        '{"query": "mutation {logout #\\rcreateHook(secret: $token)\\n}",'
+        ' "variables": {"token": "SSS"}}',
     ),
-    "a path with a slash in it": (("POST", "/hooks/a%2Frefresh", OF_JSON, WEBHOOK), "4"),
-    "a path that leads away": (("POST", "/refresh/..%2Fhooks", OF_JSON, WEBHOOK), "4"),
-    "a hook for logouts": (("POST", "/hooks/on_logout", OF_JSON, WEBHOOK), "4"),
-    "another method": (("DELETE", "/objects/SSS", {"x_http_method_override": "PUT"}, ""), "5"),
+    "a path with a slash in it": ("POST", "/hooks/a%2Frefresh", OF_JSON, WEBHOOK),
+    "a path that leads away": ("POST", "/refresh/..%2Fhooks", OF_JSON, WEBHOOK),
+    "a hook for logouts": ("POST", "/hooks/on_logout", OF_JSON, WEBHOOK),
+    "another method": ("DELETE", "/objects/SSS", {"x_http_method_override": "PUT"}, ""),
+}
+HOLES: dict[str, tuple[Place, str]] = {
     "a container's key": (("PUT", "/c/1", {"x_container_sync_key": "SSS"}, ""), "21"),
     "a channel's token": (("POST", "/watch", {"x_goog_channel_token": "SSS"}, ""), "21"),
     "a key's name": (("POST", "/keys", {"x_key_name": "SSS"}, ""), "21"),
@@ -329,7 +313,7 @@ def test_where_a_credential_stands_the_api_gets_the_token_and_the_page_never_see
 @pytest.mark.parametrize(
     "place",
     [
-        *(pytest.param(place, id=name) for name, place in KEPT.items()),
+        *(pytest.param(place, id=name) for name, place in {**KEPT, **DISGUISED}.items()),
         *(pytest.param(place, id=name, marks=hole(no)) for name, (place, no) in HOLES.items()),
     ],
 )
@@ -575,7 +559,7 @@ def test_a_script_with_a_stand_in_gets_no_fresh_token_in_whatever_form(
     [
         pytest.param("HEAD", "/auth/renew", [("X-Auth-Token", NEW)], marks=hole("9")),
         pytest.param("GET", "/auth/renew", [("X-Auth-Token", NEW)], marks=hole("9")),
-        pytest.param("GET", "/me", [("Access-Token", NEW)], marks=hole("9")),
+        ("GET", "/me", [("Access-Token", NEW)]),
     ],
 )
 def test_a_token_that_slides_in_headers_reaches_no_script(
@@ -1009,7 +993,7 @@ def test_no_foreign_page_opens_a_websocket(talk: Talk) -> None:
         ("eyJa.eyJa." * 30_000, "text/html"),
         ("<a>b</" * 50_000, "application/xml"),
         ("a=b&" * 75_000, "application/x-www-form-urlencoded"),
-        pytest.param("<" + "a" * 40_000, "application/xml", marks=hole("18")),
+        ("<" + "a" * 40_000, "application/xml"),
     ],
     ids=range(7),
 )
