@@ -58,7 +58,7 @@ class Api:
             if self.rotates:
                 return answer(json.dumps(self.pair(self.users.pop(given))))
             return answer(json.dumps(self.pair(self.users[given], refresh=False)))
-        if path == "/auth/sign-in":
+        if path == "/auth/login":
             return answer(json.dumps(self.pair(json.loads(body)["user"])))
         if path in self.ends:
             return answer(self.ends[path])
@@ -80,7 +80,7 @@ def page(proxy_with: ProxyWith) -> Page:
 
 def sign_in(page: Page, user: str = "ann") -> dict[str, str]:
     """Stand-ins by name."""
-    got = post_json(page, "/auth/sign-in", user=user, password="x")
+    got = post_json(page, "/auth/login", user=user, password="x")
     assert got.status == 200
     given = json.loads(got.body)
     assert all(re.fullmatch(STAND_IN, text) for text in given.values())
@@ -98,7 +98,7 @@ def who(page: Page, stand_in: str) -> object:
 def hand_out(page: Page, upstream: Upstream, token: str, name: str = "token") -> str:
     """Log in, and get the stand-in of this token."""
     upstream.answers(json.dumps({name: token}))
-    got = post_json(page, "/auth/sign-in", password="x")
+    got = post_json(page, "/auth/login", password="x")
     return str(json.loads(got.body)[name])
 
 
@@ -215,11 +215,11 @@ def test_a_login_that_gives_a_token_of_before_again_hands_out_no_real_one(
 ) -> None:
     pair = {"access_token": opaque("a1"), "refresh_token": opaque("r1")}
     upstream.answers(json.dumps(pair))
-    old = json.loads(post_json(page, "/auth/sign-in", password="x").body)
+    old = json.loads(post_json(page, "/auth/login", password="x").body)
     pair = {"access_token": opaque(access), "refresh_token": opaque(renewing)}
     upstream.answers(json.dumps(pair))
     authorization = f"Bearer {old['access_token']}" if logged_in else ""
-    got = page.post("/auth/sign-in", '{"password": "x"}', authorization=authorization)
+    got = page.post("/auth/login", '{"password": "x"}', authorization=authorization)
     given = json.loads(got.body)
     assert given.keys() == pair.keys()
     for name, stand_in in given.items():
@@ -270,7 +270,7 @@ def test_what_is_not_wholly_a_stand_in_of_this_login_goes_as_it_is(
 ) -> None:
     token = TOKENS[kind]
     upstream.answers(json.dumps({"access_token": token, "refresh_token": opaque("r")}))
-    good = json.loads(post_json(page, "/auth/sign-in", password="x").body)["access_token"]
+    good = json.loads(post_json(page, "/auth/login", password="x").body)["access_token"]
     assert translated(page, upstream, good) == token
     bad = change(good)
     assert bad != good
@@ -333,14 +333,11 @@ REFRESHES: dict[str, Callable[[Page, str], Message]] = {
     ),
     "header": lambda page, token: page.post("/auth/refresh", authorization=f"Bearer {token}"),
     "header, GET": lambda page, token: page.get("/auth/refresh", authorization=f"Bearer {token}"),
-    "PUT": lambda page, token: page.request(
-        "PUT",
-        "/auth/renew",
-        body=json.dumps({"refresh_token": token}),
-        content_type="application/json",
+    "PUT, header": lambda page, token: page.request(
+        "PUT", "/auth/renew", authorization=f"Bearer {token}"
     ),
     "the login's own path": lambda page, token: page.post(
-        "/auth/sign-in?grant_type=refresh_token",
+        "/auth/login?grant_type=refresh_token",
         f"grant_type=refresh_token&refresh_token={token}",
         content_type="application/x-www-form-urlencoded",
     ),
@@ -422,7 +419,7 @@ def test_a_refused_refresh_is_passed_on_and_costs_no_token(page: Page, api: Api)
     assert who(page, given["access_token"]) == "ann"
 
 
-@pytest.mark.parametrize("ends", ["/auth/logout", "/logout", "/auth/sign-in"])
+@pytest.mark.parametrize("ends", ["/auth/logout", "/logout", "/auth/login"])
 def test_a_refresh_that_is_answered_after_the_login_is_over_sets_no_cookie(
     page: Page, api: Api, ends: str
 ) -> None:
@@ -434,7 +431,7 @@ def test_a_refresh_that_is_answered_after_the_login_is_over_sets_no_cookie(
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(refresh, late, given)
         assert api.asked.wait(10)
-        if ends == "/auth/sign-in":
+        if ends == "/auth/login":
             sign_in(page, "bob")
         else:
             page.post(ends, authorization=f"Bearer {given['access_token']}")
@@ -693,7 +690,7 @@ def test_a_login_as_another_drops_what_only_the_earlier_one_had(
 ) -> None:
     three = {"id_token": signed(x=1), "access_token": opaque("a"), "refresh_token": opaque("r")}
     upstream.answers(json.dumps(three))
-    post_json(page, "/auth/sign-in", password="x")
+    post_json(page, "/auth/login", password="x")
     assert len(page.jar) == 4
     given = hand_out(page, upstream, opaque("b"))
     assert {name for name, _ in page.jar} == {"auth-token", "auth-token-login"}
