@@ -296,6 +296,8 @@ def test_tokens_are_found_wherever_an_answer_has_them(
         answered({"csrf": {"token": OPAQUE}, "push_token": JWT, "cursor": JWT}),
         answered("Created"),
         answered("authentication-succeeded"),
+        answered(f'0{{"sid":"{UUID}","pingInterval":25000}}'.encode(), "text/plain"),
+        answered(f"{OPAQUE},{OTHER}".encode(), "text/plain"),
         answered(b"<p>token=%s</p>" % OPAQUE.encode(), "text/html"),
         answered(X_CSRF_Token=JWT, X_RateLimit_Limit_Tokens="150000000", ETag=f'"{JWT}"'),
         answered(Set_Cookie=f"token={OPAQUE}"),
@@ -438,32 +440,138 @@ def test_a_place_is_told_without_what_may_be_a_secret(place: str, told: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("answer", "readable"),
+    ("doubtful", "answer"),
     [
-        (answered({"a": 1}), True),
-        (answered(b""), True),
-        (answered(b"<p>", "text/html"), True),
-        (answered(b"<p>"), False),
-        (answered(b"\xff", "text/plain"), False),
-        (answered(b"[" * 200_000), False),
-        (answered(b"[" * 101 + b"]" * 101 + b" "), True),
-        (answered(b"[" * 150 + b"1" + b"]" * 150), False),
-        (Answer(200, http.Headers(), None, ""), False),
+        (False, answered({"a": 1})),
+        (False, answered(b"")),
+        (False, answered(b"<p>{", "text/html")),
+        (False, answered(b"Created")),
+        (False, answered(b"\xff", "text/plain")),
+        (False, answered(b'{"a": 1}\n{"a": 2}\n', "application/x-ndjson")),
+        (False, answered(b'\x1e{"a": 1}\n\x1e{"a": 2}\n', "application/json-seq")),
+        (False, answered(b')]}\',\n{"a": 1}')),
+        (False, answered(b'{"name": "J\xfcrgen"}')),
+        (False, answered(b'{"a": 1}<br>Warning: {', "text/html")),
+        (False, answered(b"[info] logged in", "text/plain")),
+        (False, answered(b"[" * 101 + b"]" * 101 + b" ")),
+        (True, answered(b'{"a": 1,}')),
+        (True, answered(b'{"a": 1,}', "text/html")),
+        (True, answered(b'{"a": 1}\n{"a": 2,}\n')),
+        (True, answered(b"[" * 200_000)),
+        (True, answered(b"[" * 150 + b"1" + b"]" * 150)),
+        (True, answered(json.dumps({"a": 1}).encode("utf-16"))),
+        (True, answered(json.dumps({"a": 1}).encode("utf-16-le"), "text/plain")),
+        (True, answered({"list": ["a string"] * 10_001})),
+        (True, answered({"x": json.dumps(["a string"] * 10_001)})),
+        (True, answered({"pad": "x" * (1 << 20)})),
+        (True, answered(b"x" * ((1 << 20) + 1), "text/plain")),
+        (True, answered(b"\x81\xa1a\x01", "application/msgpack")),
+        (True, Answer(200, http.Headers(), None, "")),
     ],
 )
-def test_an_answer_says_whether_it_could_be_read(answer: Answer, readable: bool) -> None:
-    assert answer.readable is readable
+def test_an_answer_says_whether_all_of_it_could_be_looked_into(
+    doubtful: bool, answer: Answer
+) -> None:
+    assert answer.is_doubtful is doubtful
     assert places(answer) == {}
 
 
-def test_a_compressed_answer_is_decoded_and_one_that_cannot_be_is_not_readable() -> None:
+def test_a_compressed_answer_is_decoded_and_one_that_cannot_be_is_doubtful() -> None:
     response = http.Response.make(200, b"", {"content-encoding": "gzip"})
     response.content = json.dumps({"token": OPAQUE}).encode()
     assert places(Answer.of(response)) == {"/token": OPAQUE}
     response.raw_content = b"not gzip"
-    assert not Answer.of(response).readable
+    assert Answer.of(response).is_doubtful
     response.headers["content-encoding"] = "rot13"
-    assert not Answer.of(response).readable
+    assert Answer.of(response).is_doubtful
+
+
+ESCAPED = OPAQUE[:8] + r"\/" + OPAQUE[8:]
+SLASHED = OPAQUE[:8] + "/" + OPAQUE[8:]
+STREAM = "text/event-stream"
+DEFER = "multipart/mixed; boundary=-"
+PHP = "text/html; charset=utf-8"
+SCRIPT = "text/javascript"
+MEMBER = f'"access_token": "{OPAQUE}"'
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "found"),
+    [
+        (PHP, f"{{{MEMBER}}}", {"/access_token": OPAQUE}),
+        (PHP, f"{{{MEMBER}}}<br>Warning: no", {"html": OPAQUE}),
+        (PHP, f"<script>go({{accessToken: '{OPAQUE}'}})</script>", {"html": OPAQUE}),
+        (PHP, f"<script>window.state = {{{MEMBER}}}</script>", {"html": OPAQUE}),
+        (PHP, f"<script>a = '{{\\\"token\\\":\\\"{OPAQUE}\\\"}}'</script>", {"html": OPAQUE}),
+        ("application/json", f")]}}',\n{{{MEMBER}}}", {"/access_token": OPAQUE}),
+        ("application/json", f"for(;;);{{{MEMBER}}}", {"/access_token": OPAQUE}),
+        ("application/json", f"\ufeff{{{MEMBER}}}", {"/access_token": OPAQUE}),
+        ("application/json", f"{{{MEMBER},}}", {"html": OPAQUE}),
+        ("application/json", f'{{"token":"{ESCAPED}",}}', {"html": SLASHED}),
+        ("application/json", f"[{'[' * 120}{{{MEMBER}}}", {"html": OPAQUE}),
+        ("application/x-ndjson", f'{{"a": 1}}\n{{{MEMBER}}}\n', {"html": OPAQUE}),
+        ("text/plain", f'{{"a": 1}}\n{{{MEMBER}}}\n', {"html": OPAQUE}),
+        (STREAM, f"event: next\ndata: {{{MEMBER}}}\n\n", {"html": OPAQUE}),
+        (STREAM, f'data: {{"a":\ndata: {{{MEMBER}}}}}\n\n', {"html": OPAQUE}),
+        (STREAM, f"data: access_token={OPAQUE}\n\n", {"html": OPAQUE}),
+        (DEFER, f"---\r\nContent-Type: application/json\r\n\r\n{{{MEMBER}}}\r\n-----",
+         {"html": OPAQUE}),
+        (SCRIPT, f"/**/cb({{{MEMBER}}});", {"html": OPAQUE}),
+        (SCRIPT, f"/**/cb({{{MEMBER},}});", {"html": OPAQUE}),
+        (SCRIPT, f"cb({{{MEMBER.replace(' ', '')}}})", {"html": OPAQUE}),
+        ("application/yaml", f"access_token: {OPAQUE}\nexpires_in: 3600\n", {"html": OPAQUE}),
+        ("application/yaml", f"access:\n  token: {OPAQUE}\n", {"html": OPAQUE}),
+        ("application/yaml", f"token: >-\n  {OPAQUE}\na: 1", {"html": OPAQUE}),
+        ("application/yaml", f"token: Bearer {OPAQUE}\na: 1", {"html": OPAQUE}),
+        ("text/csv", f"id,access_token\r\n1,{OPAQUE}\r\n", {"html": OPAQUE}),
+        ("text/plain", f"Your token = {OPAQUE}.", {"html": OPAQUE}),
+        ("text/plain", f"token: a\njwt: {JWT}", {"html": JWT}),
+    ],
+)  # fmt: skip
+def test_tokens_are_found_in_what_is_no_document_of_one_kind(
+    kind: str, text: str, found: dict[str, str]
+) -> None:
+    assert places(answered(text.encode(), kind)) == found
+
+
+@pytest.mark.parametrize("coding", ["latin-1", "utf-8", "shift_jis", "utf-16", "utf-16-be"])
+@pytest.mark.parametrize("told", [True, False])
+def test_tokens_are_found_in_whatever_an_answer_is_coded(coding: str, told: bool) -> None:
+    letter = "\u30bd" if coding == "shift_jis" else "\xfc"  # has a backslash as its second byte
+    body = json.dumps({"token": OPAQUE, "name": letter}, ensure_ascii=False).encode(coding)
+    kind = "application/json" + (f"; charset={coding}" if told else "").replace(
+        "latin-", "iso-8859-"
+    )
+    found = list(places(answered(body, kind)).values())
+    assert found == [OPAQUE]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (PHP, f'<meta name="csrf-token" content="{OPAQUE}">'),
+        (PHP, f'<input name="authenticity_token" value="{OPAQUE}">'),
+        (PHP, f'<script>authenticity_token = "{OPAQUE}"</script>'),
+        (PHP, f"<p>token: {OPAQUE}</p>"),
+        (PHP, '<script>a = {token: "a-word-for-it"}</script>'),
+        (SCRIPT, f'var csrfToken = "{OPAQUE}";'),
+        (SCRIPT, "var token = a.b12345678.c;"),
+        ("text/plain", "the token: something-is-wrong"),
+        ("text/plain", "session: 2026-01-01T10:00:00Z, x"),
+        ("text/plain", f"id = {OPAQUE}, name = x"),
+        (STREAM, 'event: token\ndata: {"text": "hello everybody"}\n\n'),
+        (STREAM, f'data: {{"csrfToken": "{OPAQUE}"}}\n\n'),
+        ("text/csv", f"id,name\r\n{OPAQUE},token\r\n"),
+    ],
+)
+def test_what_is_no_token_in_such_an_answer_is_left_alone(kind: str, text: str) -> None:
+    assert places(answered(text.encode(), kind)) == {}
+
+
+def test_names_for_pages_and_aliases_hold_in_lines_too() -> None:
+    body = f'{{"webhook": {{{MEMBER}}}}}\nx: y\naccess_token: {OTHER}\n'.encode()
+    assert places(answered(body, "text/plain"), LOGIN, "webhook") == {"html": OTHER}
+    assert places(answered(body, "text/plain"), LOGIN, "access_token") == {}
 
 
 def test_in_a_body_of_more_than_a_mebibyte_only_jwts_are_found() -> None:

@@ -117,9 +117,9 @@ def login(api: Hoard, proxy_with: ProxyWith) -> Login:
     return api.log_in(proxy_with().client)
 
 
-def hole(number: str) -> pytest.MarkDecorator:
+def hole(where: str) -> pytest.MarkDecorator:
     """Found, told, and not mended yet."""
-    return pytest.mark.xfail(strict=True, reason=f"attack {number} succeeds so far")
+    return pytest.mark.xfail(strict=True, reason=f"a token {where} is not found")
 
 
 # Each place of a request: translated or not. `SSS` is the stand-in of the main token.
@@ -284,10 +284,10 @@ DISGUISED: dict[str, Place] = {
     "a hook for logouts": ("POST", "/hooks/on_logout", OF_JSON, WEBHOOK),
     "another method": ("DELETE", "/objects/SSS", {"x_http_method_override": "PUT"}, ""),
 }
-HOLES: dict[str, tuple[Place, str]] = {
-    "a container's key": (("PUT", "/c/1", {"x_container_sync_key": "SSS"}, ""), "21"),
-    "a channel's token": (("POST", "/watch", {"x_goog_channel_token": "SSS"}, ""), "21"),
-    "a key's name": (("POST", "/keys", {"x_key_name": "SSS"}, ""), "21"),
+FOR_OTHERS: dict[str, Place] = {
+    "a container's key": ("PUT", "/c/1", {"x_container_sync_key": "SSS"}, ""),
+    "a channel's token": ("POST", "/watch", {"x_goog_channel_token": "SSS"}, ""),
+    "a key's name": ("POST", "/keys", {"x_key_name": "SSS"}, ""),
 }
 
 
@@ -310,13 +310,10 @@ def test_where_a_credential_stands_the_api_gets_the_token_and_the_page_never_see
     assert login.token not in seen(got)
 
 
-@pytest.mark.parametrize(
-    "place",
-    [
-        *(pytest.param(place, id=name) for name, place in {**KEPT, **DISGUISED}.items()),
-        *(pytest.param(place, id=name, marks=hole(no)) for name, (place, no) in HOLES.items()),
-    ],
-)
+PLACES = {**KEPT, **DISGUISED, **FOR_OTHERS}
+
+
+@pytest.mark.parametrize("place", PLACES.values(), ids=list(PLACES))
 def test_where_an_api_would_keep_it_or_send_it_on_the_stand_in_stays(
     api: Hoard, login: Login, place: Place
 ) -> None:
@@ -506,39 +503,32 @@ HANDED_OUT: dict[str, bytes] = {
     "a redirect": answer(status=302, Location=f"https://evil.example/?access_token={NEW}"),
     "a header": answer("{}", X_Auth_Token=NEW),
 }
-HANDED_OUT_RAW: dict[str, tuple[bytes, str]] = {
-    "events": (answer(f"data: {PAIR}\n\n", Content_Type="text/event-stream"), "7"),
-    "parts": (
-        answer(
-            f"--x\r\nContent-Type: {JSON}\r\n\r\n{PAIR}\r\n--x--",
-            Content_Type="multipart/mixed; boundary=x",
-        ),
-        "7",
+HARD_TO_READ: dict[str, bytes] = {
+    "events": answer(f"data: {PAIR}\n\n", Content_Type="text/event-stream"),
+    "parts": answer(
+        f"--x\r\nContent-Type: {JSON}\r\n\r\n{PAIR}\r\n--x--",
+        Content_Type="multipart/mixed; boundary=x",
     ),
-    "PHP's type": (answer(PAIR, Content_Type="text/html"), "11"),
-    "JSONP": (answer(f"call({PAIR})", Content_Type="text/javascript"), "11"),
-    "lines": (answer(f"{PAIR}\n{{}}\n", Content_Type="application/x-ndjson"), "11"),
-    "with a guard": (json_of(f")]}}',\n{PAIR}"), "11"),
-    "YAML": (answer(f"access_token: {NEW}\n", Content_Type="application/yaml"), "11"),
-    "msgpack": (
-        answer(b"\x81\xacaccess_token\xb8" + NEW.encode(), Content_Type="application/msgpack"),
-        "11",
+    "PHP's type": answer(PAIR, Content_Type="text/html"),
+    "JSONP": answer(f"call({PAIR})", Content_Type="text/javascript"),
+    "lines": answer(f"{PAIR}\n{{}}\n", Content_Type="application/x-ndjson"),
+    "with a guard": json_of(f")]}}',\n{PAIR}"),
+    "YAML": answer(f"access_token: {NEW}\n", Content_Type="application/yaml"),
+    "msgpack": answer(
+        b"\x81\xacaccess_token\xb8" + NEW.encode(), Content_Type="application/msgpack"
     ),
-    "broken JSON": (json_of(PAIR.replace("}", ",}")), "11"),
-    "Latin-1": (json_of(json.dumps(json.loads(PAIR), ensure_ascii=False).encode("latin-1")), "11"),
-    "deep": (json_of(PAIR.replace("}", ', "x": ' + "[" * 120 + "]" * 120 + "}")), "11"),
-    "long": (
-        chunked(json.dumps({"access_token": NEW, "bio": "x" * 1_100_000}).encode()),
-        "11",
-    ),
+    "broken JSON": json_of(PAIR.replace("}", ",}")),
+    "Latin-1": json_of(json.dumps(json.loads(PAIR), ensure_ascii=False).encode("latin-1")),
+    "deep": json_of(PAIR.replace("}", ', "x": ' + "[" * 120 + "]" * 120 + "}")),
+    "long": chunked(json.dumps({"access_token": NEW, "bio": "x" * 1_100_000}).encode()),
 }
 
 
 @pytest.mark.parametrize(
     "handed_out",
     [
-        *(pytest.param(text, id=name) for name, text in HANDED_OUT.items()),
-        *(pytest.param(t, id=name, marks=hole(no)) for name, (t, no) in HANDED_OUT_RAW.items()),
+        pytest.param(text, id=name, marks=[hole("in no text")] if name == "msgpack" else [])
+        for name, text in {**HANDED_OUT, **HARD_TO_READ}.items()
     ],
 )
 def test_a_script_with_a_stand_in_gets_no_fresh_token_in_whatever_form(
@@ -557,8 +547,18 @@ def test_a_script_with_a_stand_in_gets_no_fresh_token_in_whatever_form(
 @pytest.mark.parametrize(
     ("method", "target", "headers"),
     [
-        pytest.param("HEAD", "/auth/renew", [("X-Auth-Token", NEW)], marks=hole("9")),
-        pytest.param("GET", "/auth/renew", [("X-Auth-Token", NEW)], marks=hole("9")),
+        pytest.param(
+            "HEAD",
+            "/auth/renew",
+            [("X-Auth-Token", NEW)],
+            marks=hole("in a header of a new name, by GET"),
+        ),
+        pytest.param(
+            "GET",
+            "/auth/renew",
+            [("X-Auth-Token", NEW)],
+            marks=hole("in a header of a new name, by GET"),
+        ),
         ("GET", "/me", [("Access-Token", NEW)]),
     ],
 )
@@ -912,7 +912,7 @@ MESSAGES: dict[str, tuple[list[str | bytes], list[bool]]] = {
     "too deep": (['{"a": {"b": {"c": {"token": "SSS"}}}}'], [False]),
     "in a list": (['{"tokens": ["SSS"], "list": [{"token": "SSS"}]}'], [False]),
 }
-MESSAGES_RAW: dict[str, tuple[list[str | bytes], list[bool]]] = {
+MESSAGES_FOR_OTHERS: dict[str, tuple[list[str | bytes], list[bool]]] = {
     "a first message to somebody else": (
         ['{"type": "chat", "to": "x", "data": {"token": "SSS"}}'],
         [False],
@@ -927,10 +927,7 @@ MESSAGES_RAW: dict[str, tuple[list[str | bytes], list[bool]]] = {
 @coded
 @pytest.mark.parametrize(
     ("messages", "translated"),
-    [
-        *(pytest.param(*case, id=name) for name, case in MESSAGES.items()),
-        *(pytest.param(*c, id=name, marks=hole("19")) for name, c in MESSAGES_RAW.items()),
-    ],
+    [pytest.param(*case, id=name) for name, case in {**MESSAGES, **MESSAGES_FOR_OTHERS}.items()],
 )
 def test_over_a_websocket_the_login_is_translated_and_what_comes_back_never_holds_it(
     talk: Talk, coding: str | None, messages: list[str | bytes], translated: list[bool]
@@ -964,7 +961,7 @@ def test_over_a_websocket_no_form_of_a_message_brings_the_token(
             assert socket.recv(timeout=20) == expected
 
 
-@hole("20")
+@hole("in a close reason")
 def test_a_websocket_ends_for_no_reason_that_holds_the_token(talk: Talk) -> None:
     with talk.open(None) as socket:
         socket.send("close")

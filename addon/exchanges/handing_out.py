@@ -102,7 +102,7 @@ def hand_out(exchange: "Api", response: http.Response) -> None:
     answer = Answer.of(response)
     path = printable(normalise(exchange.flow.request.path))
     asked = f"{exchange.flow.request.method} {path}"
-    if not answer.readable and exchange.browser_asks:
+    if answer.is_doubtful and exchange.browser_asks:
         if is_sure(sent):
             raise Refused(
                 "login_unreadable",

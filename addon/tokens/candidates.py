@@ -2,19 +2,22 @@
 
 The rules were read off real answers (tests/answers, with the figures). Looked into are the members
 of JSON, of JSON within a string, of forms and of XML; a body that is one string; headers; the
-address of a redirect; in any other text, what is a JWT. Set-Cookie is left to
+address of a redirect; in any other text the JSON documents in it (lines, events, parts, the
+argument of JSONP), what stands behind a name for tokens, and what is a JWT. Set-Cookie is left to
 `credentials.forwarded`.
 
-Not found: an opaque token in an HTML page, and anything but JWTs in a body of more than 1 MiB or
-10,000 strings: no login has that.
+Not found: an opaque token in an HTML page that is not in quotes, and anything but JWTs in a body of
+more than 1 MiB or 10,000 strings: no login has that. `Answer.is_doubtful` tells.
 """
 
+import csv
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from html import unescape
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Literal, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -123,18 +126,25 @@ class Answer:
         kind = response.headers.get("content-type", "").lower()
         return cls(response.status_code, response.headers, decoded, kind)
 
-    @property
-    def readable(self) -> bool:
-        """Whether the body could be decoded, and parsed if it says or seems to be JSON."""
-        try:
-            _read(self)
-        except Unreadable:
-            return False
-        return True
+    @cached_property
+    def content(self) -> "_Content":
+        return _content(self)
+
+    @cached_property
+    def is_doubtful(self) -> bool:
+        """Whether a token may be in it that is not found: nobody could look into the whole of it.
+
+        It cannot be decoded, is too long or too deep, or says or seems to be JSON and is none.
+        """
+        if self.body is None or len(self.body) > _LONGEST_BODY or self.content.is_broken:
+            return True
+        leaves = chain.from_iterable(_leaves(one, {}) for one in self.content.documents)
+        opened = (inner for leaf in leaves for inner in _opened(leaf, {}))
+        return sum(len(leaf.text) >= SHORTEST for leaf in opened) > _MOST_STRINGS
 
 
 class Unreadable(Exception):
-    """A body that cannot be decoded, or JSON that cannot be parsed."""
+    """JSON that cannot be parsed, or is too deep."""
 
 
 def find(
@@ -173,8 +183,8 @@ def sliding(
     access-token with each answer, Laravel's jwt.refresh an Authorization.
     """
     finder = _Finder(None, frozenset(), strict=False)
-    decoded = [found for token in old.values() if (found := jwt.decode(token))]
-    found = {}
+    decoded = [one for token in old.values() if (one := jwt.decode(token))]
+    found: dict[str, Candidate] = {}
     for name, text in headers.items(multi=True):
         lower = name.lower()
         scheme, _, value = text.strip().rpartition(" ")
@@ -239,8 +249,17 @@ class _Members(list[tuple[str, object]]):
     """A JSON object: all of its members, those too that stand there twice."""
 
 
-class _Json(NamedTuple):
-    document: object
+class _Content(NamedTuple):
+    """What a body holds."""
+
+    documents: tuple[object, ...]
+    """JSON: the whole of the body, or what of it is some: lines, events, parts."""
+    text: str
+    """What is no JSON."""
+    is_json: bool
+    """There is nothing but one document."""
+    is_broken: bool
+    """It says or seems to be JSON, and not all of it can be read."""
 
 
 class _Leaf(NamedTuple):
@@ -266,32 +285,111 @@ class _Leaf(NamedTuple):
         )
 
 
-def _read(answer: Answer) -> _Json | str:
-    """The body's JSON, or its text. Raises Unreadable."""
-    if answer.body is None:
-        raise Unreadable
-    try:
-        text = answer.body.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise Unreadable from None
-    starts = _starts_json(text) and "html" not in answer.content_type
-    if not text.strip() or not ("json" in answer.content_type or starts):
-        return text
-    read = _Json(_parsed(text))
-    for _ in _leaves(read.document, {}):  # raises for one that is too deep
-        pass
-    return read
+# What makes a script of JSON, so that pages of other origins cannot run it.
+_GUARD = re.compile(r"\s{0,99}(?:\)\]\}',?|for\s?\(;;\);|while\s?\((?:1|true)\);)")
+_CHARSET = re.compile(
+    r"charset\s?=\s?[\"']?(utf-?(?:8|16|32)(?:[bl]e|-[bl]e)?|iso-8859-\d\d?|windows-125\d"
+    r"|shift_jis|euc-(?:jp|kr)|gbk|gb18030|big5|koi8-[ru])\b"
+)
+_SEEMS_JSON = re.compile(r"""\s*(?:\{\s*["'}]|\[\s*["'{\[\]])""")
+_OPENING = re.compile(r"\{|\[(?=\s{0,99}[\[{])")
+_BETWEEN = re.compile(r"(?:[\s,;\x1e]|^(?:data|event|id|retry):.*$)*", re.MULTILINE)
+_BINARY = ("msgpack", "cbor")
+
+
+def _content(answer: Answer) -> _Content:
+    body, kind = answer.body or b"", answer.content_type
+    text, is_wide = _decoded(body, kind)
+    if guard := _GUARD.match(text):
+        text = text[guard.end() :]
+    if not text.strip():
+        return _Content((), "", is_json=False, is_broken=False)
+    says, seems = "json" in kind, _SEEMS_JSON.match(text) is not None
+    if says or _starts_json(text):
+        try:
+            document = _parsed(text)
+            _check_depth(document)
+        except Unreadable:
+            pass
+        else:  # what is written two bytes a character can be read, but not replaced
+            return _Content((document,), "", is_json=True, is_broken=is_wide)
+    if len(body) > _LONGEST_BODY:
+        return _Content((), text, is_json=False, is_broken=True)
+    if "event-stream" in kind:
+        text = re.sub("^data: ?", "", text, flags=re.MULTILINE)
+    documents, rest, begins_broken = _embedded(text)
+    broken = (says or seems) and (is_wide or begins_broken)
+    if says and not _BETWEEN.fullmatch(rest):
+        broken = broken or any(mark in rest for mark in '{["')
+    return _Content(tuple(documents), rest, False, broken or any(word in kind for word in _BINARY))
+
+
+def _decoded(body: bytes, kind: str) -> tuple[str, bool]:
+    """The text of a body, and whether its characters have two bytes and more.
+
+    Of another coding no letter of a token is written otherwise than in Latin-1.
+    """
+    named = _CHARSET.search(kind)
+    for coding in (json.detect_encoding(body[:4]), named[1] if named else "", "utf-8-sig"):
+        if not coding or (coding == "utf-8" and named):
+            continue
+        try:
+            text = body.decode(coding)
+        except UnicodeDecodeError:
+            continue
+        return text.removeprefix("\ufeff"), coding.startswith(
+            ("utf-16", "utf16", "utf-32", "utf32")
+        )
+    return body.decode("latin-1"), False
+
+
+def _embedded(text: str) -> tuple[list[object], str, bool]:
+    """The JSON documents in a text, what is around them, and whether it begins with a broken one.
+
+    What cannot be parsed costs time, so that it is not tried for ever.
+    """
+    documents: list[object] = []
+    around: list[str] = []
+    begins = len(text) - len(text.lstrip())
+    broken, at, end, left = False, 0, 0, 4 * len(text)
+    while left > 0 and (opening := _OPENING.search(text, at)):
+        at = opening.start()
+        try:
+            document, after = _DECODER.raw_decode(text, at)
+            _check_depth(document)
+        except (ValueError, RecursionError, Unreadable) as error:
+            failed_at = len(text)
+            if isinstance(error, json.JSONDecodeError) and "Unterminated" not in error.msg:
+                failed_at = error.pos
+            left -= failed_at - at + 1
+            broken = broken or at == begins
+            at += 1
+        else:
+            documents.append(document)
+            around.append(text[end:at])
+            at = end = after
+    around.append(text[end:])
+    return documents, "\n".join(around), broken or left <= 0
 
 
 def _starts_json(text: str) -> bool:
     return text.lstrip()[:1] in ("{", "[", '"')
 
 
+def _check_depth(document: object) -> None:
+    """Raises Unreadable."""
+    for _ in _leaves(document, {}):
+        pass
+
+
+# As float, integers of any length can be read; none of them is of interest here.
+_DECODER = json.JSONDecoder(object_pairs_hook=_Members, parse_int=float)
+
+
 def _parsed(text: str) -> object:
     """Raises Unreadable."""
     try:
-        # As float, integers of any length can be read; none of them is of interest here.
-        return json.loads(text, object_pairs_hook=_Members, parse_int=float)
+        return _DECODER.decode(text)
     except (ValueError, RecursionError):
         raise Unreadable from None
 
@@ -355,6 +453,19 @@ _DOUBTFUL = frozenset(("key", "id", "password", "sha1"))
 _SCHEME = re.compile(r"(?:bearer|token|jwt)\s+(?=\S)", re.IGNORECASE)
 _FORM = re.compile(r"[\w.-]+=[^\s&<]*(?:&[\w.-]+=[^\s&<]*)*", re.ASCII)
 _ELEMENT = re.compile(r"<([A-Za-z][\w.:-]*)(?:[\s/][^<>]*)?>([^<]+)</\1>")
+# A name, and what leads on to its value: quotes, which may be escaped, YAML's marks, a list.
+_NAME_AND_MARK = re.compile(
+    r"""(?<![\w.-])(?P<name>[A-Za-z_][\w.-]{0,255})(?:\\{0,7}["'])?\s{0,8}(?::|=>?)"""
+    r"""(?:[ \t]{0,8}[|>][+-]?[ \t]{0,8}\r?\n[ ]{1,8}|\s{0,8}(?=[\["'`\\])|[ \t]{0,8})"""
+    r"""(?:\[\s{0,8})?(?P<quote>\\{0,7}["'`])?(?:(?:bearer|token|jwt)[ ]{1,8})?""",
+    re.ASCII | re.IGNORECASE,
+)
+_MAY_NAME = re.compile("token|jwt|auth|access|bearer|session|sid|refresh|key|password|sha1", re.I)
+_VALUE = re.compile(r"""(?:\\{1,4}(?:/|u[0-9A-Fa-f]{4})|[^\s"'`<>&;,{}()\[\]\\]){8,}""")
+_SLASH_OR_CODE = re.compile(r"\\{1,4}(?:/|u([0-9A-Fa-f]{4}))")
+_MARK = re.compile(r"""[<>{}\[\]"',]""")
+"""What no token has and JSON, pages and scripts have."""
+_PAGE = re.compile(r"\s{0,99}<(?:!doctype|html|head|body|script)", re.IGNORECASE)
 _OTHER_HEADERS = frozenset(
     "set-cookie content-type content-length content-encoding content-security-policy date etag"
     " last-modified server vary www-authenticate proxy-authenticate authentication-info"
@@ -426,30 +537,36 @@ class _Finder:
 
     def in_body(self, answer: Answer) -> Iterator[Candidate]:
         body, kind = answer.body or b"", answer.content_type
-        try:
-            if len(body) > _LONGEST_BODY and not self.strict:
-                raise Unreadable
-            read = _read(answer)
-        except Unreadable:
-            yield from self._in_text(body.decode("utf-8", "replace"))
+        if len(body) > _LONGEST_BODY and not self.strict:
+            yield from self._in_text(body.decode("latin-1"))
             return
-        text = read.strip() if isinstance(read, str) else ""
-        if isinstance(read, _Json):
-            if isinstance(read.document, str):
-                yield from self._whole(read.document)
+        content = answer.content
+        text = content.text.strip()
+        if content.is_json:
+            (document,) = content.documents
+            if isinstance(document, str):
+                yield from self._whole(document)
             else:
-                yield from self._in_leaves(
-                    list(_leaves(read.document, self.aliases)), read.document
-                )
-        elif "form-urlencoded" in kind or ("html" not in kind and _FORM.fullmatch(text)):
+                yield from self._in_leaves(list(_leaves(document, self.aliases)), document)
+        elif content.documents:
+            for document in content.documents:
+                leaves = [leaf._replace(place="html") for leaf in _leaves(document, self.aliases)]
+                yield from self._in_leaves(leaves, document)
+            yield from self._in_free_text(text, kind)
+        elif "form-urlencoded" in kind or (
+            "html" not in kind and "event-stream" not in kind and _FORM.fullmatch(text)
+        ):
             yield from self._in_leaves(_flat(parse_qsl(text), pointers=True))
         elif "xml" in kind and "html" not in kind:
             elements = [(name, unescape(value).strip()) for name, value in _ELEMENT.findall(text)]
             yield from self._in_leaves(_flat(elements, pointers=False))
-        elif len(text.split()) == 1 and "<" not in text:  # Laravel calls that HTML, too
-            yield from self._whole(text)
+        elif "csv" in kind or "tab-separated" in kind:
+            yield from self._in_leaves(_cells(text, "," if "csv" in kind else "\t"))
+        elif len(text.split()) == 1 and not _MARK.search(text):  # Laravel calls that HTML, too
+            named = list(self._behind_names(text, is_page=False))
+            yield from named or self._whole(text)
         else:
-            yield from self._in_text(text)
+            yield from self._in_free_text(text, kind)
 
     def in_headers(self, headers: http.Headers) -> Iterator[Candidate]:
         for name, text in headers.items(multi=True):
@@ -486,6 +603,37 @@ class _Finder:
             yield self.candidate(text, _Leaf(text, "/"), _WHOLE_BODY)
         else:
             yield from self._in_text(text, "/")
+
+    def _in_free_text(self, text: str, kind: str) -> Iterator[Candidate]:
+        """What stands behind a name for tokens in YAML, in scripts, in broken JSON; and JWTs."""
+        is_page = "html" in kind or "script" in kind or _PAGE.match(text) is not None
+        found = list(self._behind_names(text, is_page=is_page))
+        yield from found
+        known = {one.value for one in found}
+        yield from (one for one in self._in_text(text) if one.value not in known)
+
+    def _behind_names(self, text: str, *, is_page: bool) -> Iterator[Candidate]:
+        """Of a page, whose scripts name much else so, only what is in quotes and looks random."""
+        at, left = 0, 4 * len(text)
+        while left > 0 and (behind := _NAME_AND_MARK.search(text, at)):
+            at = behind.end()
+            if not _MAY_NAME.search(behind["name"]):
+                continue
+            match = _VALUE.match(text, at)
+            if match is None or kind_of(behind["name"]) in ("", "never"):
+                continue
+            value = _SLASH_OR_CODE.sub(_unescaped, match[0])
+            value = value if is_formed(value) else value.rstrip(".:!?")
+            left -= len(match[0])
+            if is_formed(value) or (
+                not is_of_words(value)
+                and is_opaque(value)
+                and (not is_page or (behind["quote"] and is_random(value)))
+            ):
+                leaf = _Leaf.named(behind["name"], value, "html", {})
+                found = list(self._in_leaf(leaf))
+                yield from found
+                at = match.end() if found else at
 
     def _in_text(self, text: str, place: str = "html") -> Iterator[Candidate]:
         for match in JWT.finditer(text):
@@ -585,6 +733,24 @@ def _speaks(names: tuple[str, ...]) -> bool:
     if not names or is_about_token(names[-1]) or "never" in map(kind_of, names):
         return False
     return any(map(speaks_of_token, names))
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    return chr(int(match[1], 16)) if match[1] else "/"
+
+
+def _cells(text: str, delimiter: str) -> list[_Leaf]:
+    """The cells of a table, each named by the head of its column."""
+    try:
+        head, *rows = csv.reader(text.splitlines(), delimiter=delimiter)
+    except (csv.Error, ValueError):
+        return []
+    return [
+        _Leaf.named(name.strip()[-LONGEST_NAME:], cell.strip(), "html", {})
+        for row in rows
+        for name, cell in zip(head, row, strict=False)
+        if cell.strip()
+    ]
 
 
 def _flat(pairs: list[tuple[str, str]], *, pointers: bool) -> list[_Leaf]:

@@ -22,7 +22,8 @@ _NEVER = frozenset(
     "csrf xsrf antiforgery nonce request cursor page paging pagination next prev previous"
     " continuation continue sync delta push fcm apns expo device mfa otp totp challenge state"
     " verification verify confirmation confirm reset recovery invite invitation logout poll"
-    " unsubscribe captcha idempotency front".split()  # SuperTokens' front-token tells the page who
+    " unsubscribe captcha idempotency authenticity"
+    " front".split()  # SuperTokens' front-token tells the page who
 )
 _WHOLE: dict[str, Kind] = {
     "access": "access",
