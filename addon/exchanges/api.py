@@ -13,6 +13,7 @@ from credentials.forwarded import translate_set_cookies
 from credentials.options import HeaderSettings
 from credentials.places import MARK, Places
 from credentials.stand_ins import stand_in
+from credentials.wallet import NOTHING, Held
 from messages import answer_policy, coding, streaming, validators
 from messages.answers import Refused
 from messages.headers import IndexedHeaders
@@ -63,6 +64,11 @@ class Api(Exchange):
     """Whether the answer is one to several requests (see `page_refresh`), here already."""
     offered: Mapping[bytes, bytes] = MappingProxyType({})
     """WebSocket subprotocols as the browser has offered them, by what the API got instead."""
+    needles: tuple[tuple[Held, Session, str | None], tuple[Needle, ...]] = (
+        (NOTHING, NO_SESSION, None),
+        (),
+    )
+    """What finds the tokens in the answer, and for whose it was made."""
     sent: Sent | None = None
     """What the request says, once an answer has come that may hand out tokens."""
     hands_out = False
@@ -96,7 +102,8 @@ class Api(Exchange):
         translating.translate_body(self)
         self._withdraw_from_login()
         streaming.finish_request(self.flow.request)
-        await page_refresh.ask_once(self)
+        if self.stood:
+            await page_refresh.ask_once(self)
 
     def _withdraw_from_login(self) -> None:
         """Take the token out again, where the body has a password: several servers refuse a login
@@ -115,7 +122,8 @@ class Api(Exchange):
     def answer_head(self) -> None:
         response = self.flow.response
         assert response
-        translating.name_offered_subprotocol(self, response)
+        if self.offered:
+            translating.name_offered_subprotocol(self, response)
         self.hands_out = handing_out.is_expected(self, response)
         self.translate_answer_head(response)
         asks_again = carrier.may_be_another(self, response) or self._is_part_of_text(response)
@@ -326,10 +334,12 @@ class Api(Exchange):
 
     def _is_part_of_text(self, response: http.Response) -> bool:
         """Whether a token may stand half in this answer, which is a part of a longer one."""
+        if response.status_code != 206:
+            return False
         kind = response.headers.get("content-type", "").partition(";")[0].lower()
         is_text = not kind or kind.startswith("text/") or kind.endswith(_TEXT_TYPES)
         looked_for = self.tokens and self.browser_asks and self.is_authenticated
-        if response.status_code != 206 or not is_text or not looked_for:
+        if not is_text or not looked_for:
             return False
         # Of a longer one, which is no answer of an application, only the part is looked into.
         size = response.headers.get("content-range", "").rpartition("/")[2]
@@ -350,14 +360,24 @@ class Api(Exchange):
 
     @property
     def leak_alarm(self) -> LeakAlarm:
-        mode, session = self.settings.token.leak, self.session
-        if mode == "stand-in" and session.issued and self.browser_asks:
+        mode = self.settings.token.leak
+        return LeakAlarm(self.flow, mode, self.proxy.once, self.known_needles())
+
+    def known_needles(self) -> tuple[Needle, ...]:
+        """What finds the tokens that are known here; made anew when they have changed."""
+        (held, *others), needles = self.needles
+        if held is not self.held or others != [self.session, self.token]:
+            needles = self._needles()
+            self.needles = (self.held, self.session, self.token), needles
+        return needles
+
+    def _needles(self) -> tuple[Needle, ...]:
+        """What finds the tokens that are known here."""
+        session = self.session
+        if self.settings.token.leak == "stand-in" and session.issued and self.browser_asks:
             own = tuple(cookie.value or "" for cookie in self.held.api_cookies)
-            tokens = tuple(self.tokens.items())
-            needles = _replacing(self.wallet.notary, session, tokens, own)
-        else:
-            needles = (Needle.of(self.token),) if self.token else ()
-        return LeakAlarm(self.flow, mode, self.proxy.once, needles)
+            return _replacing(self.wallet.notary, session, tuple(self.tokens.items()), own)
+        return (Needle.of(self.token),) if self.token else ()
 
     def translate_answer_head(self, response: http.Response) -> None:
         """Make the API's headers the proxy's own, in place."""

@@ -59,7 +59,8 @@ def is_expected(exchange: "Api", response: http.Response) -> bool:
         return False
     if request.method == "OPTIONS":
         return False
-    asked = request.method, request.path, request.headers, request.get_content(strict=False)
+    body = request.raw_content and request.get_content(strict=False)
+    asked = request.method, request.path, request.headers, body
     if login_like.is_none(*asked):
         return False
     sent = exchange.sent = login_like.read_request(*asked)

@@ -53,7 +53,7 @@ _LONGEST_REMEMBERED = 8 * 1024
 """Bytes of a head that is remembered: more than pages send, less than foreign ones could."""
 _STATE = (
     *("is_browser", "session", "held", "token", "refresh_token", "streams", "wallet"),
-    *("stood", "offered"),
+    *("stood", "offered", "needles"),
 )
 
 
@@ -102,6 +102,7 @@ class Router:
                 if name.startswith(notes.PREFIX)
             }
             exchange.streams = streaming.request_streams(request)
+            exchange.known_needles()
             state = {name: getattr(exchange, name) for name in _STATE}
             self._made[key] = _Decision(Head.of(request), ours, state)
         return exchange

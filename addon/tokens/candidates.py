@@ -13,7 +13,7 @@ more than 1 MiB or 10,000 strings: no login has that. `Answer.is_doubtful` tells
 import csv
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from html import unescape
@@ -182,27 +182,31 @@ def sliding(
     login was handed out under a name, `old` are the tokens by slot. devise_token_auth sends a new
     access-token with each answer, Laravel's jwt.refresh an Authorization.
     """
-    finder = _Finder(None, frozenset(), strict=False)
-    decoded = [one for token in old.values() if (one := jwt.decode(token))]
     found: dict[str, Candidate] = {}
     for name, text in headers.items(multi=True):
         lower = name.lower()
+        if lower in _NEVER_SLIDING or len(text) < SHORTEST:
+            continue
         scheme, _, value = text.strip().rpartition(" ")
-        if lower in _OTHER_HEADERS | _LEADING_ON or (scheme and not _SCHEME_WORD.fullmatch(scheme)):
+        if value in old.values() or (scheme and not _SCHEME_WORD.fullmatch(scheme)):
             continue
         at_its_place = lower == (used or "").lower() or named(name)
-        if not (at_its_place and _may_follow(value)):
-            new = jwt.decode(value)
-            if new is None or not any(_is_of_same(one, new) for one in decoded):
-                continue
-        if value not in old.values():
+        if (at_its_place and _may_follow(value)) or _is_of_any(value, old.values()):
             rank = _RANKS.get(kind_of(name), _NAMELESS_JWT)
             leaf = _Leaf.named(name, value, f"header:{name}", {})
+            finder = _Finder(None, frozenset(), strict=False)
             found.setdefault(value, finder.candidate(value, leaf, rank))
     return sorted(found.values(), key=lambda one: one.rank)
 
 
 _SCHEME_WORD = re.compile("[A-Za-z]{2,12}")
+
+
+def _is_of_any(value: str, old: Iterable[str]) -> bool:
+    """Whether it is a JWT, and one of these is of the same login."""
+    new = jwt.decode(value) if value.count(".") == 2 else None
+    decoded = (jwt.decode(token) for token in old) if new else ()
+    return any(one is not None and new is not None and _is_of_same(one, new) for one in decoded)
 
 
 def _may_follow(value: str) -> bool:
@@ -472,6 +476,7 @@ _OTHER_HEADERS = frozenset(
     " access-control-allow-headers access-control-expose-headers".split()
 )
 _LEADING_ON = frozenset(("location", "content-location", "link", "refresh"))
+_NEVER_SLIDING = _OTHER_HEADERS | _LEADING_ON
 # Names and values beside the demand for a second factor.
 _FACTOR = frozenset("mfa otp totp 2fa tfa factor twofactor challenge".split())
 _NO = ("false", "no", "none", "0")
