@@ -609,8 +609,16 @@ HALF = 1 << 19
             b'{"tokens": {"%s": [%s1]}}' % (b"kA" * 2**18, b'"abcdefgh",' * 9_000),
         ),
         ("application/json", b'{"token%s!": "%s"}' % (b"expir" * 2**16, OPAQUE.encode())),
+        ("application/json", b'{\n"' * (HALF // 3)),
+        ("text/html", b"data:{\n" * (HALF // 7)),
+        ("text/html", b'{"' * (HALF // 2)),
+        ("text/plain", b"{} " * (HALF // 3)),
+        ("text/plain", b'{"token":"abcdefgh12"}\n' * (HALF // 23)),
+        ("text/plain", b"token=" * (HALF // 6)),
+        ("text/plain", b"token=http://" * (HALF // 13)),
+        ("text/plain", b"a" * HALF + b" token=x"),
+        ("text/csv", b"token,b\n" * (HALF // 8)),
     ],
-    ids=["element", "dotted element", "name", "long name", "named", "expires"],
 )
 @pytest.mark.parametrize("strict", [False, True])
 def test_no_answer_keeps_the_proxy_busy(kind: str, body: bytes, strict: bool) -> None:

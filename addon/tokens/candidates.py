@@ -183,7 +183,7 @@ def sliding(
     access-token with each answer, Laravel's jwt.refresh an Authorization.
     """
     finder = _Finder(None, frozenset(), strict=False)
-    decoded = [one for token in old.values() if (one := jwt.decode(token))]
+    decoded = [held for token in old.values() if (held := jwt.decode(token))]
     found: dict[str, Candidate] = {}
     for name, text in headers.items(multi=True):
         lower = name.lower()
@@ -292,7 +292,9 @@ _CHARSET = re.compile(
     r"|shift_jis|euc-(?:jp|kr)|gbk|gb18030|big5|koi8-[ru])\b"
 )
 _SEEMS_JSON = re.compile(r"""\s*(?:\{\s*["'}]|\[\s*["'{\[\]])""")
-_OPENING = re.compile(r"\{|\[(?=\s{0,99}[\[{])")
+_OPENING = re.compile(r"""\{(?=\s{0,99}["}])|\[(?=\s{0,99}[\[{])""")
+_MOST_FAILURES = 200
+"""Each costs a look at all that is before it, for the number of its line."""
 _BETWEEN = re.compile(r"(?:[\s,;\x1e]|^(?:data|event|id|retry):.*$)*", re.MULTILINE)
 _BINARY = ("msgpack", "cbor")
 
@@ -351,8 +353,11 @@ def _embedded(text: str) -> tuple[list[object], str, bool]:
     documents: list[object] = []
     around: list[str] = []
     begins = len(text) - len(text.lstrip())
-    broken, at, end, left = False, 0, 0, 4 * len(text)
-    while left > 0 and (opening := _OPENING.search(text, at)):
+    broken, at, end, left, failures = False, 0, 0, 4 * len(text), 0
+    while opening := _OPENING.search(text, at):
+        if left <= 0 or failures > _MOST_FAILURES or len(documents) > _MOST_STRINGS:
+            broken = True
+            break
         at = opening.start()
         try:
             document, after = _DECODER.raw_decode(text, at)
@@ -362,6 +367,7 @@ def _embedded(text: str) -> tuple[list[object], str, bool]:
             if isinstance(error, json.JSONDecodeError) and "Unterminated" not in error.msg:
                 failed_at = error.pos
             left -= failed_at - at + 1
+            failures += 1
             broken = broken or at == begins
             at += 1
         else:
@@ -369,7 +375,7 @@ def _embedded(text: str) -> tuple[list[object], str, bool]:
             around.append(text[end:at])
             at = end = after
     around.append(text[end:])
-    return documents, "\n".join(around), broken or left <= 0
+    return documents, "\n".join(around), broken
 
 
 def _starts_json(text: str) -> bool:
