@@ -512,7 +512,7 @@ MEMBER = f'"access_token": "{OPAQUE}"'
         ("application/x-ndjson", f'{{"a": 1}}\n{{{MEMBER}}}\n', {"html": OPAQUE}),
         ("text/plain", f'{{"a": 1}}\n{{{MEMBER}}}\n', {"html": OPAQUE}),
         (STREAM, f"event: next\ndata: {{{MEMBER}}}\n\n", {"html": OPAQUE}),
-        (STREAM, f'data: {{"a":\ndata: {{{MEMBER}}}}}\n\n', {"html": OPAQUE}),
+        (STREAM, f'data: {{"token":\ndata: "{OPAQUE}"}}\n\n', {"html": OPAQUE}),
         (STREAM, f"data: access_token={OPAQUE}\n\n", {"html": OPAQUE}),
         (DEFER, f"---\r\nContent-Type: application/json\r\n\r\n{{{MEMBER}}}\r\n-----",
          {"html": OPAQUE}),
