@@ -317,6 +317,13 @@ def test_keys_and_ids_count_where_nothing_else_is_a_token() -> None:
     assert places(answered({"key": OTHER, "access_token": OPAQUE})) == {"/access_token": OPAQUE}
 
 
+@pytest.mark.parametrize("path", ["/users", "/signup", "/auth/register", "/x", "/accounts/login"])
+def test_the_id_of_a_new_user_is_no_token(path: str) -> None:
+    request = sent("POST", path, {"email": "ann@example.com", "password": "x"})
+    assert places(answered({"id": "64b7f0c2a1d3e4f5a6b7c8d9"}), request) == {}
+    assert places(answered({"id": OPAQUE, "ttl": 1209600}), request) == {"/id": OPAQUE}
+
+
 def test_of_a_request_that_is_hardly_a_login_only_named_tokens_and_jwts_count() -> None:
     weak = sent("POST", "/keys", authorization=BASIC)
     assert weak.weak

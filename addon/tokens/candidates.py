@@ -534,6 +534,7 @@ class _Finder:
         self.exposed = exposed
         self.weak = sent is not None and sent.weak
         self.logs_in = sent is None or sent.has_password
+        self.begins = sent is None or (sent.says_login and not sent.signs_up)
         self.aliases: dict[str, str] = {}
         for alias, field in sent.names if sent else ():
             if kind_of(self.aliases.get(alias, "")) in ("", "never"):
@@ -719,7 +720,8 @@ class _Finder:
         if kind == "key":
             return is_random(text, uuid=self.logs_in and name in ("apikey", "accesskey"))
         if name == "id":  # LoopBack; Metabase, where it is a UUID
-            alone = self.logs_in and len(beside) == 1
+            # What a sign-up answers alone is its new user's.
+            alone = self.logs_in and self.begins and len(beside) == 1
             return ("ttl" in beside or alone) and is_random(text, uuid=alone)
         return name == "result" and "jsonrpc" in beside and is_random(text)  # Zabbix
 
