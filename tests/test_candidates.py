@@ -317,6 +317,13 @@ def test_keys_and_ids_count_where_nothing_else_is_a_token() -> None:
     assert places(answered({"key": OTHER, "access_token": OPAQUE})) == {"/access_token": OPAQUE}
 
 
+@pytest.mark.parametrize("path", ["/users", "/signup", "/auth/register", "/x", "/accounts/login"])
+def test_the_id_of_a_new_user_is_no_token(path: str) -> None:
+    request = sent("POST", path, {"email": "ann@example.com", "password": "x"})
+    assert places(answered({"id": "64b7f0c2a1d3e4f5a6b7c8d9"}), request) == {}
+    assert places(answered({"id": OPAQUE, "ttl": 1209600}), request) == {"/id": OPAQUE}
+
+
 def test_of_a_request_that_is_hardly_a_login_only_named_tokens_and_jwts_count() -> None:
     weak = sent("POST", "/keys", authorization=BASIC)
     assert weak.weak
@@ -512,7 +519,7 @@ MEMBER = f'"access_token": "{OPAQUE}"'
         ("application/x-ndjson", f'{{"a": 1}}\n{{{MEMBER}}}\n', {"html": OPAQUE}),
         ("text/plain", f'{{"a": 1}}\n{{{MEMBER}}}\n', {"html": OPAQUE}),
         (STREAM, f"event: next\ndata: {{{MEMBER}}}\n\n", {"html": OPAQUE}),
-        (STREAM, f'data: {{"a":\ndata: {{{MEMBER}}}}}\n\n', {"html": OPAQUE}),
+        (STREAM, f'data: {{"token":\ndata: "{OPAQUE}"}}\n\n', {"html": OPAQUE}),
         (STREAM, f"data: access_token={OPAQUE}\n\n", {"html": OPAQUE}),
         (DEFER, f"---\r\nContent-Type: application/json\r\n\r\n{{{MEMBER}}}\r\n-----",
          {"html": OPAQUE}),
@@ -609,8 +616,16 @@ HALF = 1 << 19
             b'{"tokens": {"%s": [%s1]}}' % (b"kA" * 2**18, b'"abcdefgh",' * 9_000),
         ),
         ("application/json", b'{"token%s!": "%s"}' % (b"expir" * 2**16, OPAQUE.encode())),
+        ("application/json", b'{\n"' * (HALF // 3)),
+        ("text/html", b"data:{\n" * (HALF // 7)),
+        ("text/html", b'{"' * (HALF // 2)),
+        ("text/plain", b"{} " * (HALF // 3)),
+        ("text/plain", b'{"token":"abcdefgh12"}\n' * (HALF // 23)),
+        ("text/plain", b"token=" * (HALF // 6)),
+        ("text/plain", b"token=http://" * (HALF // 13)),
+        ("text/plain", b"a" * HALF + b" token=x"),
+        ("text/csv", b"token,b\n" * (HALF // 8)),
     ],
-    ids=["element", "dotted element", "name", "long name", "named", "expires"],
 )
 @pytest.mark.parametrize("strict", [False, True])
 def test_no_answer_keeps_the_proxy_busy(kind: str, body: bytes, strict: bool) -> None:

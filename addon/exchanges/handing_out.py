@@ -42,7 +42,10 @@ _MOST_BYTES = 24 * 1024
 """Of all tokens of a login: more than browsers and servers take in one Cookie field."""
 _LONGEST_ANSWER = 1024 * 1024
 _OTHERS = ("1", "2", "3")
-_TEXT_TYPES = ("json", "xml", "javascript", "x-www-form-urlencoded", "yaml", "octet-stream")
+_TEXT_TYPES = (
+    *("json", "xml", "javascript", "x-www-form-urlencoded", "yaml", "octet-stream"),
+    *("msgpack", "cbor"),
+)
 _TYPES = {"bearer": "Bearer", "token": "Token", "jwt": "JWT"}
 _DOUBTFUL = 6
 """The rank from which on a candidate has no name that is a token's own."""

@@ -296,7 +296,9 @@ _CHARSET = re.compile(
     r"|shift_jis|euc-(?:jp|kr)|gbk|gb18030|big5|koi8-[ru])\b"
 )
 _SEEMS_JSON = re.compile(r"""\s*(?:\{\s*["'}]|\[\s*["'{\[\]])""")
-_OPENING = re.compile(r"\{|\[(?=\s{0,99}[\[{])")
+_OPENING = re.compile(r"""\{(?=\s{0,99}["}])|\[(?=\s{0,99}[\[{])""")
+_MOST_FAILURES = 200
+"""Each costs a look at all that is before it, for the number of its line."""
 _BETWEEN = re.compile(r"(?:[\s,;\x1e]|^(?:data|event|id|retry):.*$)*", re.MULTILINE)
 _BINARY = ("msgpack", "cbor")
 
@@ -355,8 +357,11 @@ def _embedded(text: str) -> tuple[list[object], str, bool]:
     documents: list[object] = []
     around: list[str] = []
     begins = len(text) - len(text.lstrip())
-    broken, at, end, left = False, 0, 0, 4 * len(text)
-    while left > 0 and (opening := _OPENING.search(text, at)):
+    broken, at, end, left, failures = False, 0, 0, 4 * len(text), 0
+    while opening := _OPENING.search(text, at):
+        if left <= 0 or failures > _MOST_FAILURES or len(documents) > _MOST_STRINGS:
+            broken = True
+            break
         at = opening.start()
         try:
             document, after = _DECODER.raw_decode(text, at)
@@ -366,6 +371,7 @@ def _embedded(text: str) -> tuple[list[object], str, bool]:
             if isinstance(error, json.JSONDecodeError) and "Unterminated" not in error.msg:
                 failed_at = error.pos
             left -= failed_at - at + 1
+            failures += 1
             broken = broken or at == begins
             at += 1
         else:
@@ -373,7 +379,7 @@ def _embedded(text: str) -> tuple[list[object], str, bool]:
             around.append(text[end:at])
             at = end = after
     around.append(text[end:])
-    return documents, "\n".join(around), broken or left <= 0
+    return documents, "\n".join(around), broken
 
 
 def _starts_json(text: str) -> bool:
@@ -533,6 +539,7 @@ class _Finder:
         self.exposed = exposed
         self.weak = sent is not None and sent.weak
         self.logs_in = sent is None or sent.has_password
+        self.begins = sent is None or (sent.says_login and not sent.signs_up)
         self.aliases: dict[str, str] = {}
         for alias, field in sent.names if sent else ():
             if kind_of(self.aliases.get(alias, "")) in ("", "never"):
@@ -718,7 +725,8 @@ class _Finder:
         if kind == "key":
             return is_random(text, uuid=self.logs_in and name in ("apikey", "accesskey"))
         if name == "id":  # LoopBack; Metabase, where it is a UUID
-            alone = self.logs_in and len(beside) == 1
+            # What a sign-up answers alone is its new user's.
+            alone = self.logs_in and self.begins and len(beside) == 1
             return ("ttl" in beside or alone) and is_random(text, uuid=alone)
         return name == "result" and "jsonrpc" in beside and is_random(text)  # Zabbix
 

@@ -41,6 +41,7 @@ _WHO = frozenset("identity identifier user username email login".split())
 
 # Words of a path or an operation.
 _LOGIN = frozenset("login logon signin signup register authenticate".split())
+_SIGN_UP = frozenset("signup register registration users accounts".split())
 _REFRESH = frozenset("refresh renew".split())
 _LAST = frozenset(("token", "session"))
 _MAKES = frozenset("get mint create issue obtain fetch".split())
@@ -72,6 +73,8 @@ class Sent:
     """Every string of 8 and more characters that it sent; none of a request that is no login."""
     says_login: bool = False
     """A word for a login is in the path or the operation."""
+    signs_up: bool = False
+    """It is one for making an account."""
     makes_keys: bool = False
     """Its path is that of a collection of tokens or keys, to which it may add the user's own."""
     weak: bool = False
@@ -143,6 +146,7 @@ def read_request(method: str, target: str, headers: http.Headers, body: bytes | 
         says_refresh=said.refresh,
         values=frozenset(_values(path, parameters, headers, read) if why else ()),
         says_login=said.login,
+        signs_up=said.signs_up,
         makes_keys=said.makes_keys,
         weak=weak,
         names=tuple(
@@ -209,6 +213,7 @@ class _Said(NamedTuple):
     login: bool
     refresh: bool
     makes_keys: bool
+    signs_up: bool
 
 
 def _said(segments: list[str], read: _Read) -> _Said:
@@ -236,7 +241,8 @@ def _said(segments: list[str], read: _Read) -> _Said:
         not makes_keys and bool(in_path & _AUTH or (last and last[-1] in _LAST))
     )
     refresh = bool(everything & _REFRESH)
-    return _Said(next(iter(strong), ""), next(iter(weak), ""), login, refresh, makes_keys)
+    signs_up = not everything.isdisjoint(_SIGN_UP)
+    return _Said(next(iter(strong), ""), next(iter(weak), ""), login, refresh, makes_keys, signs_up)
 
 
 @lru_cache(maxsize=1024)
