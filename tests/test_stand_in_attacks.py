@@ -998,7 +998,7 @@ def test_no_answer_keeps_the_proxy_busy(
     api.does = lambda request: answer(body, Content_Type=kind)
     begun = time.monotonic()
     Page(client).get("/stored?code=1")
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 60  # what it guards against takes minutes
 
 
 def test_a_page_of_an_earlier_login_does_not_act_with_the_next_one(
