@@ -10,6 +10,7 @@ import json
 import re
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pytest
@@ -23,9 +24,13 @@ from test_browser_attacks import (
     LEADING,
     OPENING,
     PLANT,
+    SECONDS,
     SPECULATE,
+    TRIES,
+    Attack,
     attack,
     hostile_server,
+    in_a_tab,
 )
 
 ProxyWith = Callable[..., Mitmdump]
@@ -119,7 +124,15 @@ class Victim:
 
     def wait_for(self, mark: str) -> int:
         """Wait until a request with this in its target is over at the proxy; the status."""
-        return int(self.mitmdump.wait_for_log(rf"{mark}.*\n\s+<< (?:HTTP\S+ )?(\d+)", 8)[1])
+        return int(self.mitmdump.wait_for_log(rf"{mark}.*\n\s+<< (?:HTTP\S+ )?(\d+)", SECONDS)[1])
+
+    def under(self, attack: Attack) -> int:
+        """What becomes of an attack at the proxy: its status; made again until it arrives."""
+        for _ in range(TRIES):
+            attack(mark := marked())
+            with suppress(AssertionError):
+                return self.wait_for(mark)
+        raise AssertionError(f"{TRIES} times no request has come")
 
 
 @pytest.fixture
@@ -142,6 +155,10 @@ def hostile_page(victim: Victim, hostile: Upstream, host: str = "localhost") -> 
     return page
 
 
+def asks_for(page: Page, script: str, url: str, query: str = "x") -> Attack:
+    return lambda mark: attack(page, script, f"{url}?{mark}&{query}")
+
+
 from_any_host = pytest.mark.parametrize("host", HOSTS)
 LOGIN_LIKE = {"/auth/callback": "code=1", "/auth/sign-in": "token=1", "/me": "ticket=1"}
 
@@ -161,17 +178,13 @@ def test_what_a_foreign_page_asks_for_logs_nobody_in_and_brings_nothing(
     victim: Victim, hostile: Upstream, host: str
 ) -> None:
     page, before = hostile_page(victim, hostile, host), victim.cookies()
-    marks = {}
     for name, script in ASKING.items():
         for path, query in {**LOGIN_LIKE, "/auth/logout": "code=1"}.items():
-            marks[name, path] = mark = marked()
-            attack(page, script, f"{victim.origin}{path}?{mark}&{query}")
-    for (name, path), mark in marks.items():
-        status = victim.wait_for(mark)
-        # A HEAD has no body, and a form by GET takes the code out of its address.
-        hands_out = path.startswith("/auth/") and path != "/auth/logout"
-        refused = hands_out and name not in ("HEAD", "form in a frame")
-        assert status in ((502, 503) if refused else (200, 304, 503)), (name, path)
+            status = victim.under(asks_for(page, script, f"{victim.origin}{path}", query))
+            # A HEAD has no body, and a form by GET takes the code out of its address.
+            hands_out = path.startswith("/auth/") and path != "/auth/logout"
+            refused = hands_out and name not in ("HEAD", "form in a frame")
+            assert status in ((502, 503) if refused else (200, 304, 503)), (name, path)
     assert not [found for r in victim.upstream.received for found in credentials_in(r)]
     assert page.evaluate("window.seen ?? 'nobody'") == "nobody"
     assert victim.cookies() == before
@@ -185,9 +198,7 @@ def test_where_a_foreign_page_leads_ends_no_session(
     page, before = hostile_page(victim, hostile, host), victim.cookies()
     for script in {**LEADING, **OPENING}.values():
         for path in ("/auth/logout", "/logout", "/me"):
-            mark = marked()
-            page.evaluate(IN_A_TAB, [script, f"{victim.origin}{path}?{mark}"])
-            victim.wait_for(mark)
+            victim.under(in_a_tab(page, script, f"{victim.origin}{path}"))
     assert not [found for r in victim.upstream.received for found in credentials_in(r)]
     assert victim.cookies() == before
     assert victim.who() == "victim"
@@ -197,9 +208,9 @@ def test_where_a_foreign_page_leads_ends_no_session(
 def test_no_code_in_an_address_has_the_apis_own_cookies_act(
     victim: Victim, hostile: Upstream, path: str, query: str
 ) -> None:
-    page, before, mark = hostile_page(victim, hostile), victim.cookies(), marked()
-    page.evaluate(IN_A_TAB, ["location = url", f"{victim.origin}{path}?{mark}&{query}"])
-    victim.wait_for(mark)
+    page, before = hostile_page(victim, hostile), victim.cookies()
+    url = f"{victim.origin}{path}?{query}&x"
+    victim.under(lambda mark: page.evaluate(IN_A_TAB, ["location = url", url + mark]))
     assert not [found for r in victim.upstream.received for found in credentials_in(r)]
     assert victim.cookies() == before
 
@@ -212,9 +223,7 @@ def test_what_a_foreign_page_sends_to_logins_and_logouts_reaches_no_api(
     for script in ACTING.values():
         for path in ("/auth/sign-in", "/auth/refresh", "/auth/logout"):
             attack(page, script, f"{victim.origin}{path}?{marked()}")
-    last = marked()
-    attack(page, ACTING["fetch"], f"{victim.origin}/auth/sign-in?{last}")
-    assert victim.wait_for(last) == 403
+    assert victim.under(asks_for(page, ACTING["fetch"], f"{victim.origin}/auth/sign-in")) == 403
     assert {r.method for r in victim.upstream.received} <= {"OPTIONS"}
     assert victim.cookies() == before
     assert victim.who() == "victim"
@@ -250,9 +259,8 @@ def test_what_is_asked_for_in_advance_logs_nobody_in(
     victim: Victim, hostile: Upstream, kind: str
 ) -> None:
     before = victim.cookies()
-    page, mark = hostile_page(victim, hostile), marked()
-    page.evaluate(SPECULATE, [kind, f"{victim.origin}/auth/callback?{mark}&code=1"])
-    assert victim.wait_for(mark) == 503
+    page, url = hostile_page(victim, hostile), f"{victim.origin}/auth/callback?code=1&x"
+    assert victim.under(lambda mark: page.evaluate(SPECULATE, [kind, url + mark])) == 503
     assert not victim.upstream.received
     assert victim.cookies() == before
 
@@ -373,10 +381,9 @@ def test_a_service_worker_of_the_app_changes_nothing(victim: Victim, hostile: Up
     assert victim.page.evaluate("navigator.serviceWorker.controller !== null")
     assert victim.who() == "victim"
     # What a foreign page leads to goes through the worker, too.
-    page, before, mark = hostile_page(victim, hostile), victim.cookies(), marked()
+    page, before = hostile_page(victim, hostile), victim.cookies()
     victim.upstream.received.clear()
-    page.evaluate(IN_A_TAB, ["location = url", f"{victim.origin}/auth/logout?{mark}"])
-    victim.wait_for(mark)
+    victim.under(in_a_tab(page, "location = url", f"{victim.origin}/auth/logout"))
     assert not [found for r in victim.upstream.received for found in credentials_in(r)]
     assert victim.cookies() == before
     assert victim.who() == "victim"
