@@ -67,7 +67,7 @@ class _Brotli:
         yield from self._bounded(data) if is_bounded else self._sliced(data)
         self.ended = self._object.is_finished()
 
-    def _bounded(self, data: bytes) -> Iterator[bytes]:
+    def _bounded(self, data: bytes) -> Iterator[bytes]:  # pragma: no cover - nor this
         more = True
         while more:
             yield (piece := self._object.process(data, output_buffer_limit=PIECE))
@@ -80,7 +80,7 @@ class _Brotli:
             self._slice = 1 if len(piece) > _SURPRISING else _BROTLI_SLICE
 
 
-class _Zstd:
+class _Zstd:  # pragma: no cover - not what the older generation has
     def __init__(self, library: Any) -> None:
         option = {library.DecompressionParameter.window_log_max: _WINDOW_LOG}
         self._object = library.ZstdDecompressor(options=option)
