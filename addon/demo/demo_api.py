@@ -29,6 +29,7 @@ class Page(web.RequestHandler):
 
     def get(self) -> None:
         self.set_header("Cache-Control", "no-store")
+        self.set_header("Content-Type", f"text/{self.file.suffix[1:]}; charset=UTF-8")
         self.write(self.file.read_bytes())
 
 
@@ -181,7 +182,7 @@ class SignOut(Bearer):
 
 
 def make_app() -> web.Application:
-    pages = {"/": "index.html", "/app.html": "app.html"}
+    pages = {"/": "index.html", "/app.html": "app.html", "/style.css": "style.css"}
     handlers = {
         "/login": Login,
         "/me": Me,
