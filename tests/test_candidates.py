@@ -12,7 +12,6 @@ from tokens.candidates import (
     Answer,
     Candidate,
     find,
-    find_in_headers,
     sliding,
     takes_place_of,
 )
@@ -690,11 +689,11 @@ def test_a_new_token_takes_an_old_ones_place_only_for_a_reason(
 # Ordinary answers
 
 
-def test_of_headers_alone_no_body_is_read() -> None:
-    answer = answered({"token": OTHER}, X_Auth_Token=OPAQUE)
-    (found,) = find_in_headers(answer, LOGIN, frozenset())
+def test_an_answer_to_head_hands_out_what_is_in_its_headers() -> None:
+    answer = answered(b"", X_Auth_Token=OPAQUE)
+    (found,) = find(answer, LOGIN, frozenset())
     assert (found.place, found.value) == ("header:X-Auth-Token", OPAQUE)
-    assert find_in_headers(answer, LOGIN, frozenset(("x-auth-token",))) == []
+    assert find(answer, LOGIN, frozenset(("x-auth-token",))) == []
 
 
 HELD = {"": OPAQUE, "refresh": jwt(**ISSUED)}

@@ -18,6 +18,7 @@ from messages import answer_policy, coding, streaming, validators
 from messages.answers import Refused
 from messages.headers import IndexedHeaders
 from messages.redacted import real
+from messages.text import is_text, media_type
 from mitmproxy import http
 from mitmproxy.net.http import status_codes
 from origins import framing, references, rules
@@ -45,8 +46,6 @@ from exchanges.settings import Settings
 
 _SHOWN = frozenset(("document", "iframe", "frame", "embed", "object"))
 """Sec-Fetch-Dest of what a browser shows as a page (Fetch Metadata, 2.1)."""
-
-_TEXT_TYPES = ("json", "xml", "javascript", "x-www-form-urlencoded", "x-ndjson", "yaml")
 
 _SHORTEST_REPEATED = 16
 """Characters of a token that is looked for in all answers: a shorter one may be there by chance."""
@@ -112,8 +111,8 @@ class Api(Exchange):
         request, metadata = self.flow.request, self.flow.metadata
         if not metadata.get(notes.INJECTED) or self.session.use != Use.GIVEN or request.stream:
             return
-        asked = request.method, request.path, request.headers, request.get_content(strict=False)
-        if not login_like.is_none(*asked) and login_like.read_request(*asked).has_password:
+        sent = login_like.read_if_like(request)
+        if sent and sent.has_password:
             carriers.remove_header(request.headers, self.header.name)
             self.note_token(None)
 
@@ -324,8 +323,7 @@ class Api(Exchange):
         request = self.flow.request
         renewed = await renewal.renew(self)
         repeatable = not request.stream and request.raw_content is not None
-        live = "upgrade" in request.headers or "event-stream" in request.headers.get("accept", "")
-        if isinstance(renewed, Captured) and repeatable and not live:
+        if isinstance(renewed, Captured) and repeatable and not streaming.is_live(request):
             self.put_token(renewed.token.encode())
             if again := await renewal.retry(self):
                 self.flow.response = response = again
@@ -336,10 +334,8 @@ class Api(Exchange):
         """Whether a token may stand half in this answer, which is a part of a longer one."""
         if response.status_code != 206:
             return False
-        kind = response.headers.get("content-type", "").partition(";")[0].lower()
-        is_text = not kind or kind.startswith("text/") or kind.endswith(_TEXT_TYPES)
         looked_for = self.tokens and self.browser_asks and self.is_authenticated
-        if not is_text or not looked_for:
+        if not is_text(media_type(response.headers)) or not looked_for:
             return False
         # Of a longer one, which is no answer of an application, only the part is looked into.
         size = response.headers.get("content-range", "").rpartition("/")[2]
@@ -384,9 +380,8 @@ class Api(Exchange):
         headers = response.headers = IndexedHeaders.of(response.headers)
         settings, request = self.settings, self.flow.request
         if self.tokens:
-            response.reason = status_codes.RESPONSES.get(
-                response.status_code, ""
-            )  # may be any text
+            # It may be any text.
+            response.reason = status_codes.RESPONSES.get(response.status_code, "")
         self.take_token_headers(headers)
         if self.leak_alarm.replaces and self.is_authenticated and not self.hands_out:
             handing_out.slide(self, response)
@@ -432,8 +427,7 @@ class Api(Exchange):
             if fresh != self.token and not self._lost_refresh_token:
                 captured = Captured(fresh, b"", {}, self.refresh_token)
                 self.new_cookies = self.issued(captured, renews=True)
-                self.renewed = self.proxy.logins.renewed(self.session)
-                self.flow.metadata[notes.RENEWED] = size_and_expiry(fresh)
+                self.note_renewal(fresh)
 
     @property
     def _lost_refresh_token(self) -> bool:
@@ -472,12 +466,10 @@ class Api(Exchange):
     def _companion_of_user(self) -> list[str]:
         """The companion that says from now on that the page sends stand-ins itself."""
         session = self.session
-        if session.use != Use.GIVEN or not self.proxy.learned.is_user(session.id):
-            return []
-        if not self.held.session.issued:
+        used = self.proxy.learned.with_use(session)
+        if session.use != Use.GIVEN or used is session or not self.held.session.issued:
             return []
         self.renewed = self.began  # so that nothing newer is undone by it
-        used = session._replace(use=Use.USED)
         return [self.wallet.companion_field(used, self.held.marked)]
 
     def secrets(self) -> list[str]:

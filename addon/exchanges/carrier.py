@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from credentials.companion import Use
 from credentials.options import HeaderSettings, header_of
+from messages import streaming
 from mitmproxy import http
 
 from exchanges import notes, renewal
@@ -28,8 +29,7 @@ def may_be_another(exchange: "Api", response: http.Response) -> bool:
         return False
     if exchange.settings.header.given or exchange.proxy.learned.header(session.id):
         return False
-    live = "upgrade" in request.headers or "event-stream" in request.headers.get("accept", "")
-    return not live and not exchange.proxy.learned.was_tried(session.id)
+    return not streaming.is_live(request) and not exchange.proxy.learned.was_tried(session.id)
 
 
 async def try_another(exchange: "Api", response: http.Response) -> http.Response:

@@ -212,6 +212,11 @@ class Exchange:
         method, path = self.flow.request.method, printable_path(self.flow.request)
         self.proxy.last_login = f"{time.strftime('%H:%M:%S')} {method} {path}"
 
+    def note_renewal(self, token: str) -> None:
+        """Its answer has renewed the login's token."""
+        self.renewed = self.proxy.logins.renewed(self.session)
+        self.flow.metadata[notes.RENEWED] = size_and_expiry(token)
+
     def end_session(self) -> None:
         """Its login ends with this request: nothing late revives it, nothing is remembered."""
         self.proxy.logins.end(self.session, self.began)

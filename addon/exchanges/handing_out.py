@@ -17,7 +17,7 @@ from credentials.forwarded import hide_secrets
 from credentials.options import HeaderSettings, header_of
 from credentials.stand_ins import ID, MAIN, REFRESH, name_digest, stand_in
 from messages.answers import Refused
-from messages.text import printable
+from messages.text import is_text, media_type, printable
 from mitmproxy import http
 from origins.paths import normalise
 from origins.rules import SAFE_METHODS
@@ -25,7 +25,6 @@ from tokens import candidates, jwt, login_like
 from tokens.candidates import Answer, Candidate
 from tokens.capture import Captured
 from tokens.json_pointer import Absent, JsonPointer
-from tokens.lifetime import size_and_expiry
 from tokens.login_like import Sent
 from tokens.suspicion import is_plain
 
@@ -42,10 +41,8 @@ _MOST_BYTES = 24 * 1024
 """Of all tokens of a login: more than browsers and servers take in one Cookie field."""
 _LONGEST_ANSWER = 1024 * 1024
 _OTHERS = ("1", "2", "3")
-_TEXT_TYPES = (
-    *("json", "xml", "javascript", "x-www-form-urlencoded", "yaml", "octet-stream"),
-    *("msgpack", "cbor"),
-)
+_ALSO_READ = ("octet-stream", "msgpack", "cbor")
+"""Ends of media types of logins' answers that are no text."""
 _TYPES = {"bearer": "Bearer", "token": "Token", "jwt": "JWT"}
 _DOUBTFUL = 6
 """The rank from which on a candidate has no name that is a token's own."""
@@ -62,37 +59,28 @@ def is_expected(exchange: "Api", response: http.Response) -> bool:
         return False
     if request.method == "OPTIONS":
         return False
-    body = request.raw_content and request.get_content(strict=False)
-    asked = request.method, request.path, request.headers, body
-    if login_like.is_none(*asked):
-        return False
-    sent = exchange.sent = login_like.read_request(*asked)
-    if not sent.why or not _may_hold_tokens(exchange, sent, response):
+    sent = exchange.sent = login_like.read_if_like(request)
+    if not sent or not sent.why or not _may_hold_tokens(exchange, sent, response):
         return False
     if socket_messages.is_polling("POST", request.path):
         return False  # Engine.IO's own session, whatever else stands in the query
     length = response.headers.get("content-length", "")
     if length.isdecimal() and int(length) > _LONGEST_ANSWER:
-        if is_sure(sent) and exchange.browser_asks:
+        if sent.is_sure and exchange.browser_asks:
             raise Refused("login_unreadable", "The API's answer to this login is too long.")
         return False
     return True
 
 
-def is_sure(sent: Sent) -> bool:
-    """Whether the request is a login or a refresh, and does not just look like one."""
-    return not sent.weak and (sent.says_login or sent.says_refresh or sent.has_password)
-
-
 def _may_hold_tokens(exchange: "Api", sent: Sent, response: http.Response) -> bool:
     """Whether an answer of this type may be that to a login. Others stream: images, watches."""
-    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = media_type(response.headers)
     if kind in ("text/event-stream", "multipart/mixed"):  # as GraphQL servers answer, if asked to
-        return is_sure(sent) and exchange.flow.request.method not in SAFE_METHODS
-    is_text = not kind or kind.startswith("text/") or kind.endswith(_TEXT_TYPES)
+        return sent.is_sure and exchange.flow.request.method not in SAFE_METHODS
+    readable = is_text(kind) or kind.endswith(_ALSO_READ)
     if exchange.flow.request.method in SAFE_METHODS and exchange.stood:
-        return is_text and (sent.says_login or sent.says_refresh)  # `?token=` is what it came with
-    return is_text
+        return readable and (sent.says_login or sent.says_refresh)  # `?token=` came with it
+    return readable
 
 
 def hand_out(exchange: "Api", response: http.Response) -> None:
@@ -104,10 +92,9 @@ def hand_out(exchange: "Api", response: http.Response) -> None:
     sent, settings, once = exchange.sent, exchange.settings, exchange.proxy.once
     assert sent
     answer = Answer.of(response)
-    path = printable(normalise(exchange.flow.request.path))
-    asked = f"{exchange.flow.request.method} {path}"
+    path, asked = _path(exchange), _asked(exchange)
     if answer.is_doubtful and exchange.browser_asks:
-        if is_sure(sent):
+        if sent.is_sure:
             raise Refused(
                 "login_unreadable",
                 "The API's answer to this login cannot be read whole: it is in a Content-Encoding"
@@ -119,7 +106,7 @@ def hand_out(exchange: "Api", response: http.Response) -> None:
     # What a stand-in stood for was not sent by the page: it may be handed out again.
     own = dataclasses.replace(sent, values=sent.values - set(known.values()))
     found = _distinct(candidates.find(answer, own, settings.token.exposed))
-    if not is_sure(sent) and exchange.flow.request.method in SAFE_METHODS:
+    if not sent.is_sure and exchange.flow.request.method in SAFE_METHODS:
         found = [one for one in found if one.place != "/"]  # any text may be one word
     for one in [one for one in found if one.bound]:
         said = "%s: %s is bound to a key of the page's (DPoP), so it is left alone"
@@ -180,7 +167,6 @@ def slide(exchange: "Api", response: http.Response) -> None:
     As devise_token_auth does with each answer, and Laravel's `jwt.refresh`.
     """
     session, wallet, old = exchange.session, exchange.wallet, exchange.tokens
-    learned = exchange.proxy.learned
     in_headers = [place for _, place in exchange.stood if " " not in place]
     used = exchange.header.name if exchange.flow.metadata.get(notes.INJECTED) else None
 
@@ -197,11 +183,18 @@ def slide(exchange: "Api", response: http.Response) -> None:
     replace_in_headers(response, exchange.leak_alarm.needles)
     exchange.flow.metadata[notes.STAND_INS] = list(dict.fromkeys(one.told for one in new))
     if not exchange.is_over:
-        if learned.is_user(session.id):
-            session = session._replace(use=Use.USED)
+        session = exchange.proxy.learned.with_use(session)
         exchange.new_cookies = wallet.give(session, tokens, exchange.brought)
-        exchange.renewed = exchange.proxy.logins.renewed(session)
-        exchange.flow.metadata[notes.RENEWED] = size_and_expiry(tokens.get(MAIN, ""))
+        exchange.note_renewal(tokens.get(MAIN, ""))
+
+
+def _path(exchange: "Api") -> str:
+    return printable(normalise(exchange.flow.request.path))
+
+
+def _asked(exchange: "Api") -> str:
+    """`POST /auth/sign-in`, for the log."""
+    return f"{exchange.flow.request.method} {_path(exchange)}"
 
 
 def option_for(candidate: Candidate) -> str:
@@ -217,8 +210,8 @@ def _distinct(found: Iterable[Candidate]) -> list[Candidate]:
 
 def _told(found: Iterable[Candidate]) -> str:
     """`access_token and refresh_token`."""
-    names = list(dict.fromkeys(re.sub("^/(?=[^/]+$)", "", one.told) for one in found))
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+    *others, last = dict.fromkeys(re.sub("^/(?=[^/]+$)", "", one.told) for one in found)
+    return " and ".join(filter(None, [", ".join(others), last]))
 
 
 def _passing(exchange: "Api", new: list[Candidate], asked: str) -> list[Candidate]:
@@ -294,9 +287,7 @@ def _give(
     if sum(map(len, tokens.values())) > _MOST_BYTES:
         raise _too_much(f"more than {_MOST_BYTES // 1024} KiB of tokens")
     digests = {slot: name_digest(wallet.notary, one.name) for slot, one in slots.items()}
-    session = _session(old, digests, wallet.notary)
-    if learned.is_user(session.id):
-        session = session._replace(use=Use.USED)
+    session = learned.with_use(_session(old, digests, wallet.notary))
     header = _header(exchange, answer, slots.get(MAIN))
     # Those of an earlier login may be repeated.
     earlier = {token: (exchange.session, slot) for slot, token in exchange.tokens.items()}
@@ -320,17 +311,15 @@ def _give(
         api_cookies=own_cookies.of_login(exchange, renews=renews),
     )
     exchange.api_cookies = ()
-    asked = f"{flow.request.method} {printable(normalise(flow.request.path))}"
     for slot, one in slots.items():
         name = one.name if is_plain(one.name) else ""
-        learned.gave(wallet.api, session.id, slot, Given(asked, one.told, name, slot))
-        if is_sure(exchange.sent) and not aside:
+        learned.gave(wallet.api, session.id, slot, Given(_asked(exchange), one.told, name, slot))
+        if exchange.sent.is_sure and not aside:
             learned.handed_out(wallet.api, flow.request.path, one.place)
     if header:
         learned.reads(session.id, header)
     if renews:
-        exchange.renewed = exchange.proxy.logins.renewed(exchange.session)
-        flow.metadata[notes.RENEWED] = size_and_expiry(main)
+        exchange.note_renewal(main)
     else:
         exchange.note_login(main)
 

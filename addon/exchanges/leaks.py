@@ -119,8 +119,7 @@ class LeakAlarm:
             return
         self._notice("body")
         if self.replaces:
-            response.content = replaced(body, self.needles)
-            without_digests(response.headers)
+            replace_in_body(response, body, self.needles)
 
     def check_message(self) -> None:
         """Look for them in the last WebSocket message."""
@@ -168,7 +167,9 @@ class LeakAlarm:
         values = (self.flow.request.method, path, place)
         if self.replaces:
             told = self.flow.metadata.setdefault(notes.STAND_INS, [])
-            told += [f"what the {place} repeats"] if f"what the {place} repeats" not in told else []
+            text = f"what the {place} repeats"
+            if text not in told:
+                told.append(text)
             said = "%s %s: the API's answer repeats a token in its %s; the page gets a stand-in"
             self.once.info(("repeated", path, place), said, *values)
             return
@@ -187,11 +188,16 @@ def put_stand_ins(response: http.Response, body: bytes, given: Mapping[str, str]
     """
     needles = [Needle.of(token, text) for token, text in given.items()]
     replace_in_headers(response, needles)
+    replace_in_body(response, body, needles)
+    response.trailers = None
+
+
+def replace_in_body(response: http.Response, body: bytes, needles: Iterable[Needle]) -> None:
+    """In the body, which is this, decoded, in place."""
     new = replaced(body, needles)
     if new is not body:
         response.content = new
         without_digests(response.headers)
-    response.trailers = None
 
 
 def replace_in_headers(response: http.Response, needles: Iterable[Needle]) -> None:

@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Hashable, Iterable
 from typing import NamedTuple
 
+from credentials.companion import Session, Use
 from credentials.options import HeaderSettings
 from origins.paths import normalise
 
@@ -39,6 +40,10 @@ class Learned:
 
     def is_user(self, login: str) -> bool:
         return login in self._users
+
+    def with_use(self, session: Session) -> Session:
+        """The login, with what is known of who sends its tokens."""
+        return session._replace(use=Use.USED) if self.is_user(session.id) else session
 
     def handed_out(self, api: str, path: str, place: str) -> None:
         """A token of a login stood at this place of an answer of this path."""

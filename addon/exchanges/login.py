@@ -81,10 +81,7 @@ class Login(Api):
         assert response
         # Where nobody has said where the token stands, it may turn out to be an unlisted login.
         self.hands_out = handing_out.is_expected(self, response) and self.settings.lenient
-        request = self.flow.request
-        self.sent = self.sent or login_like.read_request(
-            request.method, request.path, request.headers, request.get_content(strict=False)
-        )
+        self.sent = self.sent or login_like.read(self.flow.request)
         self.translate_answer_head(response)
         response.stream = False
 

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 
 from credentials import api_cookies, session_requests
 from credentials.api_cookies import ApiCookie
-from credentials.companion import Session, Use
+from credentials.companion import NO_SESSION, Session, Use
 from mitmproxy import http
 from origins import rules
 from origins.origin import Origin
@@ -88,10 +88,8 @@ def kept(exchange: "Api", fields: Iterable[str]) -> tuple[ApiCookie, ...]:
 def _begins(exchange: "Api") -> bool:
     """Whether the answer is one to a login, and not just to a request that looks like one."""
     sent = exchange.sent
-    if not exchange.hands_out or sent is None or sent.weak:
-        return False
     acts = exchange.flow.request.method not in rules.SAFE_METHODS or comes_by_link(exchange)
-    return acts and (sent.says_login or sent.says_refresh or sent.has_password)
+    return exchange.hands_out and sent is not None and sent.is_sure and acts
 
 
 def _leads_elsewhere(exchange: "Api") -> bool:
@@ -134,5 +132,5 @@ def fields(exchange: "Api") -> list[str]:
     cookies = wallet.give(new, {}, exchange.brought, api_cookies=of_login(exchange, renews=False))
     if begins:
         exchange.end_session()
-    exchange.session = Session("", issued=False)
+    exchange.session = NO_SESSION
     return cookies

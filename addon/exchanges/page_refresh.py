@@ -85,7 +85,5 @@ def _is_refresh(exchange: "Api") -> bool:
         return False
     if "upgrade" in request.headers or session_requests.is_revoke(request.path):
         return False
-    sent = login_like.read_request(
-        request.method, request.path, request.headers, request.get_content(strict=False)
-    )
+    sent = login_like.read(request)
     return (sent.says_refresh or sent.renews) and not signing_out.logs_out(exchange)

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 
 from mitmproxy import http
 
+from messages.text import media_type
+
 STREAM_ABOVE = 1024 * 1024
 """Bytes from which on a body streams, and up to which a streamed one is recorded."""
 
@@ -32,6 +34,11 @@ def response_streams(response: http.Response) -> bool:
         return True
     length = _length(headers)
     return not _is_json(headers) if length is None else length > STREAM_ABOVE
+
+
+def is_live(request: http.Request) -> bool:
+    """Whether it opens a WebSocket or an event stream, which are not to be asked for twice."""
+    return "upgrade" in request.headers or "event-stream" in request.headers.get("accept", "")
 
 
 class Recorder:
@@ -67,7 +74,7 @@ def _length(headers: http.Headers) -> int | None:
 
 
 def _is_json(headers: http.Headers) -> bool:
-    kind: str = headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = media_type(headers)
     return kind == "application/json" or kind.endswith("+json")
 
 

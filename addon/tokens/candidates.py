@@ -14,7 +14,7 @@ import csv
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from html import unescape
 from itertools import chain, pairwise
@@ -163,11 +163,6 @@ def find(
     found = [*finder.in_body(answer), *finder.in_headers(answer.headers)]
     new = dict.fromkeys(one for one in found if one.value not in known)
     return sorted(new, key=lambda one: (one.rank, max(one.place.count("/"), 1)))
-
-
-def find_in_headers(answer: Answer, sent: Sent | None, exposed: frozenset[str]) -> list[Candidate]:
-    """The tokens in an answer's headers alone, as of one to HEAD; otherwise as `find`."""
-    return find(replace(answer, body=b""), sent, exposed)
 
 
 def sliding(

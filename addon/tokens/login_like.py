@@ -83,6 +83,11 @@ class Sent:
     """GraphQL: response keys that are aliases, and the fields they stand for."""
     json_rpc: bool = False
 
+    @property
+    def is_sure(self) -> bool:
+        """Whether the request is a login or a refresh, and does not just look like one."""
+        return not self.weak and (self.says_login or self.says_refresh or self.has_password)
+
 
 class _Given(NamedTuple):
     """A value that a request gives, and the names beside it."""
@@ -98,6 +103,22 @@ class _Read(NamedTuple):
     operations: tuple[str, ...] = ()
     """Names of operations: GraphQL's `operationName`, JSON-RPC's `method`."""
     json_rpc: bool = False
+
+
+def read(request: http.Request) -> Sent:
+    """What a request says of a login, its body included if that is here."""
+    return read_request(*_parts(request))
+
+
+def read_if_like(request: http.Request) -> Sent | None:
+    """The same; None for what is surely no login, as most requests are."""
+    parts = _parts(request)
+    return None if is_none(*parts) else read_request(*parts)
+
+
+def _parts(request: http.Request) -> tuple[str, str, http.Headers, bytes | None]:
+    body = request.raw_content and request.get_content(strict=False)
+    return request.method, request.path, request.headers, body
 
 
 def read_request(method: str, target: str, headers: http.Headers, body: bytes | None) -> Sent:
