@@ -350,6 +350,13 @@ def free_port() -> int:
             return port
 
 
+def can_connect(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether somebody listens there."""
+    with contextlib.suppress(OSError), socket.create_connection((host, port)):
+        return True
+    return False
+
+
 def eventually(check: Callable[[], bool], seconds: float = 30) -> bool:
     """Whether the check comes true in time."""
     end = time.monotonic() + seconds

@@ -1,11 +1,9 @@
 """APIs that differ from the one the addon was made for, against a real mitmdump."""
 
-import contextlib
 import json
 import os
 import random
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -15,7 +13,17 @@ from pathlib import Path
 
 import pytest
 from browser_client import Browser
-from support import Client, Message, Mitmdump, Upstream, answer, eventually, free_port, running
+from support import (
+    Client,
+    Message,
+    Mitmdump,
+    Upstream,
+    answer,
+    can_connect,
+    eventually,
+    free_port,
+    running,
+)
 from test_jar import jwt
 
 ProxyWith = Callable[..., Mitmdump]
@@ -215,12 +223,6 @@ def test_proxies_that_share_a_secret_serve_one_user_behind_nginx(
         finally:
             nginx.terminate()
             nginx.wait(10)
-
-
-def can_connect(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-        return True
-    return False
 
 
 # Several APIs

@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import unquote
 
 import pytest
@@ -81,6 +81,40 @@ def api(request: Message) -> bytes:
     return answer(text, Content_Type="text/javascript", Access_Control_Allow_Origin="*", **more)
 
 
+def statuses_under(
+    attacks: Mapping[Any, Attack], mitmdump: Mitmdump, clean_up: Callable[[], None] = lambda: None
+) -> dict[Any, int]:
+    """What becomes of each attack at the proxy: its status. It is made until it arrives."""
+    missing, statuses = dict(attacks), {}
+    for _ in range(TRIES):
+        keys = list(missing)
+        for begin in range(0, len(keys), AT_ONCE):
+            marks = {key: marked() for key in keys[begin : begin + AT_ONCE]}
+            for key, mark in marks.items():
+                missing[key](mark)
+            end = time.monotonic() + SECONDS
+            for key, mark in marks.items():
+                if status := _status(mitmdump, mark, end - time.monotonic()):
+                    statuses[key] = status
+            clean_up()
+        missing = {key: attack for key, attack in missing.items() if key not in statuses}
+    assert not missing, f"{TRIES} times no request has come of {list(missing)}"
+    return statuses
+
+
+def _status(mitmdump: Mitmdump, mark: str, seconds: float) -> int | None:
+    """The status of the request with this mark, once it is over at the proxy."""
+    try:
+        over = mitmdump.wait_for_log(rf"{mark}.*\n\s+<< (?:HTTP\S+ )?(\d+)", seconds)
+    except AssertionError:
+        return None
+    return int(over[1])
+
+
+class HasContext(Protocol):
+    context: BrowserContext
+
+
 @dataclass
 class Victim:
     """Somebody who uses the app on the proxy's own origin."""
@@ -130,34 +164,16 @@ class Victim:
 
     def under(self, attacks: Mapping[Any, Attack], *tabs: Page) -> dict[Any, int]:
         """What becomes of each attack at the proxy: its status. All tabs but these are closed."""
-        missing, statuses = dict(attacks), {}
-        for _ in range(TRIES):
-            keys = list(missing)
-            for begin in range(0, len(keys), AT_ONCE):
-                marks = {key: marked() for key in keys[begin : begin + AT_ONCE]}
-                for key, mark in marks.items():
-                    missing[key](mark)
-                end = time.monotonic() + SECONDS
-                for key, mark in marks.items():
-                    if status := self._status(mark, end - time.monotonic()):
-                        statuses[key] = status
-                for tab in self.context.pages:
-                    if tabs and tab not in (self.page, *tabs):
-                        tab.close()
-            missing = {key: attack for key, attack in missing.items() if key not in statuses}
-        assert not missing, f"{TRIES} times no request has come of {list(missing)}"
-        return statuses
+
+        def close_tabs() -> None:
+            for tab in self.context.pages:
+                if tabs and tab not in (self.page, *tabs):
+                    tab.close()
+
+        return statuses_under(attacks, self.mitmdump, close_tabs)
 
     def under_one(self, attack: Attack) -> int:
         return self.under({"": attack})[""]
-
-    def _status(self, mark: str, seconds: float) -> int | None:
-        """The status of the request with this mark, once it is over at the proxy."""
-        try:
-            over = self.mitmdump.wait_for_log(rf"{mark}.*\n\s+<< (?:HTTP\S+ )?(\d+)", seconds)
-        except AssertionError:
-            return None
-        return int(over[1])
 
 
 @pytest.fixture
@@ -182,7 +198,7 @@ def frontend() -> Iterator[Upstream]:
     server.close()
 
 
-def hostile_page(victim: Victim, hostile: Upstream, host: str = "localhost") -> Page:
+def hostile_page(victim: HasContext, hostile: Upstream, host: str = "localhost") -> Page:
     page = victim.context.new_page()
     page.goto(f"http://{host}:{hostile.port}/")
     return page
@@ -203,7 +219,8 @@ def in_a_tab(page: Page, script: str, url: str) -> Attack:
 
 
 def marked() -> str:
-    return secrets.token_hex(6)
+    """Short: mitmproxy's log cuts addresses off."""
+    return secrets.token_hex(4)
 
 
 # The same site, but another origin; and two other sites.

@@ -8,9 +8,7 @@ script of the app's own origin tries: test_stand_in_attacks.py.)
 import itertools
 import json
 import re
-import secrets
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pytest
@@ -24,13 +22,14 @@ from test_browser_attacks import (
     LEADING,
     OPENING,
     PLANT,
-    SECONDS,
     SPECULATE,
-    TRIES,
     Attack,
     attack,
+    hostile_page,
     hostile_server,
     in_a_tab,
+    marked,
+    statuses_under,
 )
 
 ProxyWith = Callable[..., Mitmdump]
@@ -78,11 +77,6 @@ def api(request: Message) -> bytes:
     return answer(text, Content_Type="text/javascript")
 
 
-def marked() -> str:
-    """Short: mitmproxy's log cuts addresses off."""
-    return secrets.token_hex(4)
-
-
 def credentials_in(request: Message) -> list[str]:
     """What of somebody's stands in a request."""
     text = f"{request.start} {request.headers} {request.body!r}"
@@ -122,17 +116,9 @@ class Victim:
         found = self.context.cookies(self.origin)
         return {(one["name"], one["path"], one["value"]) for one in found}
 
-    def wait_for(self, mark: str) -> int:
-        """Wait until a request with this in its target is over at the proxy; the status."""
-        return int(self.mitmdump.wait_for_log(rf"{mark}.*\n\s+<< (?:HTTP\S+ )?(\d+)", SECONDS)[1])
-
     def under(self, attack: Attack) -> int:
-        """What becomes of an attack at the proxy: its status; made again until it arrives."""
-        for _ in range(TRIES):
-            attack(mark := marked())
-            with suppress(AssertionError):
-                return self.wait_for(mark)
-        raise AssertionError(f"{TRIES} times no request has come")
+        """What becomes of an attack at the proxy: its status."""
+        return statuses_under({"": attack}, self.mitmdump)[""]
 
 
 @pytest.fixture
@@ -147,12 +133,6 @@ def hostile() -> Iterator[Upstream]:
     server.respond = hostile_server
     yield server
     server.close()
-
-
-def hostile_page(victim: Victim, hostile: Upstream, host: str = "localhost") -> Page:
-    page = victim.context.new_page()
-    page.goto(f"http://{host}:{hostile.port}/")
-    return page
 
 
 def asks_for(page: Page, script: str, url: str, query: str = "x") -> Attack:

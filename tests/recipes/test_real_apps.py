@@ -18,9 +18,8 @@ from pathlib import Path
 import pytest
 from apps.watch import Watch, is_stand_in
 from playwright.sync_api import BrowserContext, Page, expect
-from recipes.test_recipes import HERE, PASSWORD, npm, pip
-from support import Mitmdump, eventually, free_port, running
-from test_any_api import can_connect
+from recipes.test_recipes import HERE, PASSWORD, node_red, npm, pip
+from support import Mitmdump, can_connect, eventually, free_port, running
 
 pytestmark = pytest.mark.recipes
 
@@ -138,21 +137,8 @@ def open_app(
 
 def test_node_reds_editor(open_app: Open, tmp_path: Path) -> None:
     port = free_port()
-    programs = npm("node-red", "node-red")
-    code = f"require('bcryptjs').hashSync('{PASSWORD}', 8)"
-    hashed = subprocess.run(
-        ["node", "-p", code], cwd=programs.parent, check=True, capture_output=True, text=True
-    ).stdout.strip()
-    users = [{"username": "ada", "password": hashed, "permissions": "*"}]
-    settings = {
-        "adminAuth": {"type": "credentials", "users": users},
-        "uiHost": "127.0.0.1",
-        "telemetry": {"enabled": False},
-        "editorTheme": {"tours": False},
-    }
-    (tmp_path / "settings.js").write_text(f"module.exports = {json.dumps(settings)}")
-    command = [programs / "node-red", "--userDir", tmp_path, "--settings", "settings.js"]
-    app = open_app(port, *command, "--port", str(port))
+    quiet = {"telemetry": {"enabled": False}, "editorTheme": {"tours": False}}
+    app = open_app(port, *node_red(tmp_path, port, **quiet))
     page = app.page
 
     def works() -> None:

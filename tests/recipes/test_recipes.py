@@ -17,8 +17,8 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from support import ROOT, Message, Mitmdump, eventually, free_port, running
-from test_any_api import Browser, can_connect
+from support import ROOT, Message, Mitmdump, can_connect, eventually, free_port, running
+from test_any_api import Browser
 
 pytestmark = pytest.mark.recipes
 
@@ -215,8 +215,8 @@ def test_json_server_auth(serve: Serve, tmp_path: Path) -> None:
     )
 
 
-def test_node_red(serve: Serve, tmp_path: Path) -> None:
-    port = free_port()
+def node_red(folder: Path, port: int, **more: object) -> list[str | Path]:
+    """The command that runs it for one user; `more` are settings beside those."""
     programs = npm("node-red", "node-red")
     code = f"require('bcryptjs').hashSync('{PASSWORD}', 8)"
     hashed = subprocess.run(
@@ -224,11 +224,15 @@ def test_node_red(serve: Serve, tmp_path: Path) -> None:
     ).stdout.strip()
     users = [{"username": "ada", "password": hashed, "permissions": "*"}]
     auth = {"type": "credentials", "users": users}
-    (tmp_path / "settings.js").write_text(
-        f"module.exports = {{ adminAuth: {json.dumps(auth)}, uiHost: '127.0.0.1' }}"
-    )
-    command = [programs / "node-red", "--userDir", tmp_path, "--settings", "settings.js"]
-    browser = serve("Node-RED", port, *command, "--port", str(port))
+    settings = {"adminAuth": auth, "uiHost": "127.0.0.1", **more}
+    (folder / "settings.js").write_text(f"module.exports = {json.dumps(settings)}")
+    options: list[str | Path] = ["--userDir", folder, "--settings", "settings.js"]
+    return [programs / "node-red", *options, "--port", str(port)]
+
+
+def test_node_red(serve: Serve, tmp_path: Path) -> None:
+    port = free_port()
+    browser = serve("Node-RED", port, *node_red(tmp_path, port))
 
     def login(password: str) -> Message:
         grant = {"client_id": "node-red-editor", "grant_type": "password", "scope": "*"}
