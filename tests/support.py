@@ -8,6 +8,7 @@ import contextlib
 import os
 import re
 import secrets
+import signal
 import socket
 import ssl
 import subprocess
@@ -373,3 +374,23 @@ def running(mitmdump: Mitmdump) -> Iterator[Mitmdump]:
         yield mitmdump
     finally:
         mitmdump.stop()
+
+
+@contextlib.contextmanager
+def no_minutes() -> Iterator[None]:
+    """Fails what keeps a processor busy for a minute, and ends it.
+
+    That is no measure of time: what is linear takes moments, on any machine and under any tracer,
+    and what is quadratic takes minutes.
+    """
+
+    def end(*_: object) -> None:
+        raise AssertionError("it was busy for a minute, and was not done")
+
+    before = signal.signal(signal.SIGPROF, end)
+    signal.setitimer(signal.ITIMER_PROF, 60)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
