@@ -40,6 +40,7 @@ from exchanges import (
     signing_out,
     translating,
 )
+from exchanges.answer_heads import AnswerHeads
 from exchanges.exchange import Asked, Exchange
 from exchanges.leaks import LeakAlarm
 from exchanges.settings import Settings
@@ -74,6 +75,8 @@ class Api(Exchange):
     """Whether the answer may do so, and is therefore held back."""
     api_cookies: tuple[ApiCookie, ...] = ()
     """The API's own cookies, in the answer, that are part of the login."""
+    heads: AnswerHeads | None = None
+    """Those of answers to requests that are alike; None where there are none alike."""
 
     @classmethod
     def takes(cls, asked: Asked, settings: Settings) -> bool:
@@ -124,7 +127,10 @@ class Api(Exchange):
         if self.offered:
             translating.name_offered_subprotocol(self, response)
         self.hands_out = handing_out.is_expected(self, response)
-        self.translate_answer_head(response)
+        if self.heads and not self.hands_out and not self.asked_to_renew:
+            self.heads.translate(response, self._translates_only)
+        else:
+            self.translate_answer_head(response)
         asks_again = carrier.may_be_another(self, response) or self._is_part_of_text(response)
         if self._is_renewable(response) or asks_again or self.is_shared:
             response.stream = False  # what is here already cannot stream
@@ -410,6 +416,13 @@ class Api(Exchange):
         keeps = (self.refresh_token and not self.asked_to_renew) or self.new_cookies
         if refused and settings.cookie.clear_on_401 and not keeps:
             self.new_cookies = self.expired()
+
+    def _translates_only(self, response: http.Response) -> bool:
+        """The same; whether it has changed the head alone, and told nothing about it."""
+        held, told = self.held, len(self.flow.metadata)
+        self.translate_answer_head(response)
+        changed = self.new_cookies or self.api_cookies or self.held is not held
+        return not changed and len(self.flow.metadata) == told
 
     def take_token_headers(self, headers: IndexedHeaders) -> None:
         """Keep a token that the API gives in a configured header, on whatever answer."""

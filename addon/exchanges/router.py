@@ -20,6 +20,7 @@ from origins.rules import Verdict
 from origins.speculation import is_speculative
 
 from exchanges import notes, received
+from exchanges.answer_heads import AnswerHeads
 from exchanges.api import Api
 from exchanges.exchange import Asked, Exchange
 from exchanges.frontend import FrontEnd
@@ -53,7 +54,7 @@ _LONGEST_REMEMBERED = 8 * 1024
 """Bytes of a head that is remembered: more than pages send, less than foreign ones could."""
 _STATE = (
     *("is_browser", "session", "held", "token", "refresh_token", "streams", "wallet"),
-    *("stood", "offered", "needles"),
+    *("stood", "offered", "needles", "heads"),
 )
 
 
@@ -103,6 +104,7 @@ class Router:
             }
             exchange.streams = streaming.request_streams(request)
             exchange.known_needles()
+            exchange.heads = AnswerHeads()
             state = {name: getattr(exchange, name) for name in _STATE}
             self._made[key] = _Decision(Head.of(request), ours, state)
         return exchange

@@ -6,6 +6,7 @@ from credentials import session_requests
 from credentials.stand_ins import MAIN
 from messages import answers
 from mitmproxy import http
+from origins.rules import SAFE_METHODS
 from tokens import graphql
 
 from exchanges import notes
@@ -45,12 +46,11 @@ def end(exchange: "Api", response: http.Response) -> None:
 def logs_out(exchange: "Api") -> bool:
     """Whether the request ends its login, should the API agree."""
     request = exchange.flow.request
-    return session_requests.is_logout(
-        request.method,
-        request.path,
-        operations=graphql.operations(request.raw_content or b""),
-        navigation=answers.is_navigation(request.headers),
-    )
+    if request.method in SAFE_METHODS:
+        ends = session_requests.is_logout(request.method, request.path, navigation=True)
+        return ends and answers.is_navigation(request.headers)
+    operations = graphql.operations(request.raw_content or b"")
+    return session_requests.is_logout(request.method, request.path, operations=operations)
 
 
 def _revoked(exchange: "Api") -> set[str]:
