@@ -29,7 +29,7 @@ class AnswerHeads:
     def translate(self, response: http.Response, anew: Callable[[http.Response], bool]) -> None:
         """Translate an answer's head as one before, in place, or by `anew`.
 
-        That says whether it has done nothing else, so that it need not be asked for one alike.
+        That says whether it has changed nothing else, so that it need not be asked for one alike.
         """
         data = response.data
         fields, date = _undated(data.headers.fields)

@@ -122,15 +122,29 @@ class Api(Exchange):
     # The answer
 
     def answer_head(self) -> None:
-        response = self.flow.response
+        response, request = self.flow.response, self.flow.request
         assert response
+        is_first = not (self.asked_to_renew or self.is_shared)
+        if self.heads and is_first and not request.raw_content and not request.stream:
+            self.heads.translate(response, self._translates_only)
+        else:
+            self._decide_about(response)
+
+    def _translates_only(self, response: http.Response) -> bool:
+        """Decide about an answer; whether that has changed its head and nothing else, and so is all
+        that is to be done about one alike.
+        """
+        held, told = self.held, len(self.flow.metadata)
+        self._decide_about(response)
+        changed = self.new_cookies or self.api_cookies or self.held is not held
+        waits = response.stream or self.hands_out or response.status_code in (206, 401)
+        return not (changed or waits or len(self.flow.metadata) != told)
+
+    def _decide_about(self, response: http.Response) -> None:
         if self.offered:
             translating.name_offered_subprotocol(self, response)
         self.hands_out = handing_out.is_expected(self, response)
-        if self.heads and not self.hands_out and not self.asked_to_renew:
-            self.heads.translate(response, self._translates_only)
-        else:
-            self.translate_answer_head(response)
+        self.translate_answer_head(response)
         asks_again = carrier.may_be_another(self, response) or self._is_part_of_text(response)
         if self._is_renewable(response) or asks_again or self.is_shared:
             response.stream = False  # what is here already cannot stream
@@ -416,13 +430,6 @@ class Api(Exchange):
         keeps = (self.refresh_token and not self.asked_to_renew) or self.new_cookies
         if refused and settings.cookie.clear_on_401 and not keeps:
             self.new_cookies = self.expired()
-
-    def _translates_only(self, response: http.Response) -> bool:
-        """The same; whether it has changed the head alone, and told nothing about it."""
-        held, told = self.held, len(self.flow.metadata)
-        self.translate_answer_head(response)
-        changed = self.new_cookies or self.api_cookies or self.held is not held
-        return not changed and len(self.flow.metadata) == told
 
     def take_token_headers(self, headers: IndexedHeaders) -> None:
         """Keep a token that the API gives in a configured header, on whatever answer."""
