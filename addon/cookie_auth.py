@@ -55,7 +55,7 @@ from messages import answers, streaming  # noqa: E402
 from messages.answers import Refused  # noqa: E402
 from messages.headers import lower_names  # noqa: E402
 from settings.option import InvalidOption  # noqa: E402
-from upstream import gaps, patches, redaction  # noqa: E402
+from upstream import closing, gaps, patches, redaction  # noqa: E402
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +81,7 @@ class CookieAuth:
         self.is_running = False
         self.reopen_gaps: Callable[[], None] = lambda: None
         self.stop_redaction: Callable[[], None] | None = None
+        self.closing: closing.Closing | None = None
         self.inspector = Inspector(self.proxy)
 
     # Life cycle
@@ -102,8 +103,11 @@ class CookieAuth:
                 shown = given[0] if isinstance(given, list) and len(given) == 1 else given
                 logger.error("%s", InvalidOption(option.name, shown, option.form))
         ctx.options.update(**{name: value for name, (value, _) in OWN_VALUES.items()})
-        self.inspector.unknown = patches.unknown((*gaps.REPLACED, *redaction.REPLACED))
+        self.inspector.unknown = patches.unknown(
+            (*gaps.REPLACED, *redaction.REPLACED, *closing.REPLACED)
+        )
         self.reopen_gaps = gaps.install(self._answer_failure, self._most_held_back, answers.refusal)
+        self.closing = closing.Closing(self._close_reason)
         self.inspector.load(loader)
 
     def configure(self, updated: set[str]) -> None:
@@ -139,6 +143,8 @@ class CookieAuth:
     def done(self) -> None:
         self.inspector.done()
         self.reopen_gaps()
+        if self.closing:
+            self.closing.undo()
         if self.stop_redaction:
             self.stop_redaction()
         # When mitmproxy does not end, the script is being reloaded, and that may fail.
@@ -173,6 +179,10 @@ class CookieAuth:
         if is_reverse(flow):
             await self._let(flow, "answer")
             self.inspector.response(flow)
+
+    def websocket_start(self, flow: http.HTTPFlow) -> None:
+        if self.closing and is_reverse(flow):
+            self.closing.opened(flow)
 
     async def websocket_message(self, flow: http.HTTPFlow) -> None:
         if is_reverse(flow):
@@ -247,6 +257,14 @@ class CookieAuth:
             return response
         except Exception as error:
             return Refusal.of(flow, self.proxy, error).failed(code, reason)
+
+    def _close_reason(self, flow: http.HTTPFlow, reason: str) -> str:
+        """The reason for which a WebSocket is closed, as the browser gets it; none on an error."""
+        try:
+            return exchange_of(flow, self.proxy).close_reason(reason)
+        except Exception as error:
+            Refusal.of(flow, self.proxy, error)
+            return ""
 
     def _most_held_back(self, flow: http.HTTPFlow, is_request: bool) -> int | None:
         """How many bytes of a body that cannot stream are held back; None for any number."""

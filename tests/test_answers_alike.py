@@ -8,7 +8,11 @@ from mitmproxy import http
 from support import Client, Mitmdump, Upstream, answer
 
 FIRST = "Sun, 29 Nov 2026 10:00:00 GMT"
-BROWSER = {"Sec_Fetch_Site": "same-origin", "Sec_Fetch_Mode": "cors", "Sec_Fetch_Dest": "empty"}
+BROWSER = [
+    ("Sec-Fetch-Site", "same-origin"),
+    ("Sec-Fetch-Mode", "cors"),
+    ("Sec-Fetch-Dest", "empty"),
+]
 LATER = "Mon, 30 Nov 2026 11:11:11 GMT"
 
 
@@ -79,7 +83,7 @@ def ask(proxy_with: Callable[..., Mitmdump], upstream: Upstream) -> Callable[...
     def ask(name: str, *answers: bytes) -> list[str]:
         waiting = list(answers)
         upstream.respond = lambda request: waiting.pop(0)
-        got = [client.get("/me", Cookie="; ".join(cookies), **BROWSER) for _ in answers]
+        got = [client.get("/me", BROWSER, Cookie="; ".join(cookies)) for _ in answers]
         assert [m.all("auth-token") for m in upstream.received[-len(answers) :]] == [
             ["token-of-ada-0123456789"]
         ] * len(answers)

@@ -180,6 +180,9 @@ class Api(Exchange):
         self.leak_alarm.check_message()
         super().message()
 
+    def close_reason(self, reason: str) -> str:
+        return self.leak_alarm.close_reason(reason)
+
     def remember(self) -> None:
         super().remember()
         if self.flow.metadata.get(notes.INJECTED):

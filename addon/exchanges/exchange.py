@@ -112,6 +112,10 @@ class Exchange:
         if self.settings.redact:
             leaks.record_message_without(self.flow, self.secrets())
 
+    def close_reason(self, reason: str) -> str:
+        """The reason for which a WebSocket is closed, as the browser gets it."""
+        return reason
+
     def failed(self, code: str, reason: str) -> http.Response | None:
         """What the browser gets when mitmproxy gives the exchange up; None for no answer at all.
 

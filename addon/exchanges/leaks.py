@@ -26,6 +26,9 @@ _LONGEST_ENCODED = 256 * 1024
 _MOST_FROM_A_CHUNK = 64 * 1024 * 1024
 """Bytes that one chunk of a compressed stream may decode to."""
 
+_LONGEST_REASON = 123
+"""Bytes of a WebSocket's close reason (RFC 6455, 5.5)."""
+
 
 class LeakAlarm:
     """Looks into the answer to one request for tokens that the browser holds.
@@ -133,6 +136,19 @@ class LeakAlarm:
         elif self.mode == "block":
             for needle in self.needles:
                 message.content = needle.blanked(message.content)
+
+    def close_reason(self, reason: str) -> str:
+        """A WebSocket's close reason as the page gets it."""
+        data = reason.encode()
+        if not self._holds(data):
+            return reason
+        self._warn("WebSocket close reason")
+        if self.replaces:
+            data = replaced(data, self.needles)
+        elif self.mode == "block":
+            for needle in self.needles:
+                data = needle.blanked(data)
+        return data.decode() if len(data) <= _LONGEST_REASON else ""
 
     def notice_handed_out(self, what: str, option: str) -> None:
         """A login that no option names hands out this."""
