@@ -8,13 +8,8 @@ import pytest
 from answers.figures import PARTS, Row, figures, literal, ours, rows, verdict
 from mitmproxy import http
 from support import no_minutes
-from tokens.candidates import (
-    Answer,
-    Candidate,
-    find,
-    sliding,
-    takes_place_of,
-)
+from tokens.answer import Answer
+from tokens.candidates import Candidate, find, sliding, takes_place_of
 from tokens.login_like import Sent, is_none, read_request
 from tokens.suspicion import kind_of
 

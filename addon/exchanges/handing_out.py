@@ -22,7 +22,8 @@ from mitmproxy import http
 from origins.paths import normalise
 from origins.rules import SAFE_METHODS
 from tokens import candidates, jwt, login_like
-from tokens.candidates import Answer, Candidate
+from tokens.answer import Answer
+from tokens.candidates import Candidate
 from tokens.capture import Captured
 from tokens.json_pointer import Absent, JsonPointer
 from tokens.login_like import Sent

@@ -1,35 +1,41 @@
 """Which strings of an API's answer are tokens, and which of them is the main one.
 
 The rules were read off real answers (tests/answers, with the figures). Looked into are the members
-of JSON, of JSON within a string, of forms and of XML; a body that is one string; headers; the
-address of a redirect; in any other text the JSON documents in it (lines, events, parts, the
-argument of JSONP), what stands behind a name for tokens, and what is a JWT. Set-Cookie is left to
-`credentials.forwarded`.
+of documents, forms and tables (see `tokens.answer`); a body that is one string; headers; the
+address of a redirect; in any other text what stands behind a name for tokens, and what is a JWT.
+Set-Cookie is left to `credentials.forwarded`.
 
 Not found: an opaque token in an HTML page that is not in quotes, and anything but JWTs in a body of
 more than 1 MiB or 10,000 strings: no login has that. `Answer.is_doubtful` tells.
 """
 
-import csv
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from html import unescape
-from itertools import chain, pairwise
+from itertools import pairwise
 from typing import Literal, NamedTuple
 from urllib.parse import parse_qsl
 
 from mitmproxy import http
 
 from tokens import json_pointer, jwt
+from tokens.answer import (
+    LONGEST_BODY,
+    MOST_STRINGS,
+    Answer,
+    Leaf,
+    Members,
+    cells_of,
+    fields_of,
+    leaves_of,
+    starts_json,
+    strings_in,
+)
 from tokens.jwt import Jwt
 from tokens.login_like import Sent
 from tokens.redirect import parameters_anywhere
 from tokens.suspicion import (
     JWT,
-    LONGEST_NAME,
     SHORTEST,
     Kind,
     is_about_token,
@@ -43,15 +49,6 @@ from tokens.suspicion import (
     speaks_of_token,
     words,
 )
-
-_LONGEST_BODY = 1 << 20
-_MOST_STRINGS = 10_000
-_LONGEST_ENCODED = 256 * 1024
-"""Bytes of a compressed body that is looked into: it may be a thousand times as long."""
-_MAX_DEPTH = 100
-_LONGEST_PLACE = 4096
-"""Characters of what leads to a string: each of thousands may have it anew."""
-_CODINGS = frozenset(("", "identity", "gzip", "deflate", "br", "zstd"))
 
 Role = Literal["access", "id", "refresh", "other"]
 
@@ -97,56 +94,6 @@ class Candidate(NamedTuple):
         return "a header" if kind == "header" else "the address"
 
 
-@dataclass(frozen=True)
-class Answer:
-    """An API's answer, decoded."""
-
-    status: int
-    headers: http.Headers
-    body: bytes | None
-    """None if it cannot be decoded."""
-    content_type: str
-
-    @classmethod
-    def of(cls, response: http.Response) -> "Answer":
-        """A compressed body that may become too long counts as one that cannot be decoded."""
-        body = response.raw_content or b""
-        coding = response.headers.get("content-encoding", "").strip().lower()
-        decoded: bytes | None = body
-        if body and coding not in ("", "identity"):
-            try:
-                fits = coding in _CODINGS and len(body) <= _LONGEST_ENCODED
-                decoded = response.content if fits else None
-            except ValueError:
-                decoded = None
-        return cls.with_body(response, decoded)
-
-    @classmethod
-    def with_body(cls, response: http.Response, decoded: bytes | None) -> "Answer":
-        kind = response.headers.get("content-type", "").lower()
-        return cls(response.status_code, response.headers, decoded, kind)
-
-    @cached_property
-    def content(self) -> "_Content":
-        return _content(self)
-
-    @cached_property
-    def is_doubtful(self) -> bool:
-        """Whether a token may be in it that is not found: nobody could look into the whole of it.
-
-        It cannot be decoded, is too long or too deep, or says or seems to be JSON and is none.
-        """
-        if self.body is None or len(self.body) > _LONGEST_BODY or self.content.is_broken:
-            return True
-        leaves = chain.from_iterable(_leaves(one, {}) for one in self.content.documents)
-        opened = (inner for leaf in leaves for inner in _opened(leaf, {}))
-        return sum(len(leaf.text) >= SHORTEST for leaf in opened) > _MOST_STRINGS
-
-
-class Unreadable(Exception):
-    """JSON that cannot be parsed, or is too deep."""
-
-
 def find(
     answer: Answer, sent: Sent | None, exposed: frozenset[str], *, strict: bool = False
 ) -> list[Candidate]:
@@ -188,7 +135,7 @@ def sliding(
         at_its_place = lower == (used or "").lower() or named(name)
         if (at_its_place and _may_follow(value)) or _is_of_any(value, old.values()):
             rank = _RANKS.get(kind_of(name), _NAMELESS_JWT)
-            leaf = _Leaf.named(name, value, f"header:{name}", {})
+            leaf = Leaf.named(name, value, f"header:{name}", {})
             finder = _Finder(None, frozenset(), strict=False)
             found.setdefault(value, finder.candidate(value, leaf, rank))
     return sorted(found.values(), key=lambda one: one.rank)
@@ -242,209 +189,6 @@ def _is_of_same(old: Jwt, new: Jwt) -> bool:
 
 
 _SAME = ("iss", "aud", "sub")
-
-
-class _Members(list[tuple[str, object]]):
-    """A JSON object: all of its members, those too that stand there twice."""
-
-
-class _Content(NamedTuple):
-    """What a body holds."""
-
-    documents: tuple[object, ...]
-    """JSON: the whole of the body, or what of it is some: lines, events, parts."""
-    text: str
-    """What is no JSON."""
-    is_json: bool
-    """There is nothing but one document."""
-    is_broken: bool
-    """It says or seems to be JSON, and not all of it can be read."""
-
-
-class _Leaf(NamedTuple):
-    """A string in an answer, and where it stands."""
-
-    text: str
-    place: str
-    keys: tuple[str, ...] = ()
-    """What leads to it, without the indexes of arrays: the last is its own name."""
-    meant: tuple[str, ...] = ()
-    """The same, with the field in the place of a GraphQL alias."""
-    beside: Mapping[str, object] = {}
-
-    @classmethod
-    def named(cls, name: str, text: str, place: str, beside: Mapping[str, object]) -> "_Leaf":
-        return cls(text, place, (name,), (name,), beside)
-
-    def within(self, outer: "_Leaf") -> "_Leaf":
-        """The leaf of a document that is a string itself: it has no place of its own."""
-        keys, meant = outer.keys + self.keys, outer.meant + self.meant
-        return self._replace(
-            place=outer.place, keys=keys, meant=meant, beside=self.beside or outer.beside
-        )
-
-
-# What makes a script of JSON, so that pages of other origins cannot run it.
-_GUARD = re.compile(r"\s{0,99}(?:\)\]\}',?|for\s?\(;;\);|while\s?\((?:1|true)\);)")
-_CHARSET = re.compile(
-    r"charset\s?=\s?[\"']?(utf-?(?:8|16|32)(?:[bl]e|-[bl]e)?|iso-8859-\d\d?|windows-125\d"
-    r"|shift_jis|euc-(?:jp|kr)|gbk|gb18030|big5|koi8-[ru])\b"
-)
-_SEEMS_JSON = re.compile(r"""\s*(?:\{\s*["'}]|\[\s*["'{\[\]])""")
-_OPENING = re.compile(r"""\{(?=\s{0,99}["}])|\[(?=\s{0,99}[\[{])""")
-_MOST_FAILURES = 200
-"""Each costs a look at all that is before it, for the number of its line."""
-_BETWEEN = re.compile(r"(?:[\s,;\x1e]|^(?:data|event|id|retry):.*$)*", re.MULTILINE)
-_BINARY = ("msgpack", "cbor")
-
-
-def _content(answer: Answer) -> _Content:
-    body, kind = answer.body or b"", answer.content_type
-    text, is_wide = _decoded(body, kind)
-    if guard := _GUARD.match(text):
-        text = text[guard.end() :]
-    if not text.strip():
-        return _Content((), "", is_json=False, is_broken=False)
-    says, seems = "json" in kind, _SEEMS_JSON.match(text) is not None
-    if says or _starts_json(text):
-        try:
-            document = _parsed(text)
-            _check_depth(document)
-        except Unreadable:
-            pass
-        else:  # what is written two bytes a character can be read, but not replaced
-            return _Content((document,), "", is_json=True, is_broken=is_wide)
-    if len(body) > _LONGEST_BODY:
-        return _Content((), text, is_json=False, is_broken=True)
-    if "event-stream" in kind:
-        text = re.sub("^data: ?", "", text, flags=re.MULTILINE)
-    documents, rest, begins_broken = _embedded(text)
-    broken = (says or seems) and (is_wide or begins_broken)
-    if says and not _BETWEEN.fullmatch(rest):
-        broken = broken or any(mark in rest for mark in '{["')
-    return _Content(tuple(documents), rest, False, broken or any(word in kind for word in _BINARY))
-
-
-def _decoded(body: bytes, kind: str) -> tuple[str, bool]:
-    """The text of a body, and whether its characters have two bytes and more.
-
-    Of another coding no letter of a token is written otherwise than in Latin-1.
-    """
-    named = _CHARSET.search(kind)
-    for coding in (json.detect_encoding(body[:4]), named[1] if named else "", "utf-8-sig"):
-        if not coding or (coding == "utf-8" and named):
-            continue
-        try:
-            text = body.decode(coding)
-        except UnicodeDecodeError:
-            continue
-        return text.removeprefix("\ufeff"), coding.startswith(
-            ("utf-16", "utf16", "utf-32", "utf32")
-        )
-    return body.decode("latin-1"), False
-
-
-def _embedded(text: str) -> tuple[list[object], str, bool]:
-    """The JSON documents in a text, what is around them, and whether it begins with a broken one.
-
-    What cannot be parsed costs time, so that it is not tried for ever.
-    """
-    documents: list[object] = []
-    around: list[str] = []
-    begins = len(text) - len(text.lstrip())
-    broken, at, end, left, failures = False, 0, 0, 4 * len(text), 0
-    while opening := _OPENING.search(text, at):
-        if left <= 0 or failures > _MOST_FAILURES or len(documents) > _MOST_STRINGS:
-            broken = True
-            break
-        at = opening.start()
-        try:
-            document, after = _DECODER.raw_decode(text, at)
-            _check_depth(document)
-        except (ValueError, RecursionError, Unreadable) as error:
-            failed_at = len(text)
-            if isinstance(error, json.JSONDecodeError) and "Unterminated" not in error.msg:
-                failed_at = error.pos
-            left -= failed_at - at + 1
-            failures += 1
-            broken = broken or at == begins
-            at += 1
-        else:
-            documents.append(document)
-            around.append(text[end:at])
-            at = end = after
-    around.append(text[end:])
-    return documents, "\n".join(around), broken
-
-
-def _starts_json(text: str) -> bool:
-    return text.lstrip()[:1] in ("{", "[", '"')
-
-
-def _check_depth(document: object) -> None:
-    """Raises Unreadable."""
-    for _ in _leaves(document, {}):
-        pass
-
-
-# As float, integers of any length can be read; none of them is of interest here.
-_DECODER = json.JSONDecoder(object_pairs_hook=_Members, parse_int=float)
-
-
-def _parsed(text: str) -> object:
-    """Raises Unreadable."""
-    try:
-        return _DECODER.decode(text)
-    except (ValueError, RecursionError):
-        raise Unreadable from None
-
-
-_Waiting = tuple[object, tuple[str, ...], tuple[str, ...], tuple[str, ...], Mapping[str, object]]
-
-
-def _leaves(document: object, aliases: Mapping[str, str]) -> Iterator[_Leaf]:
-    """The strings of a document that are not empty, in its order. Raises Unreadable."""
-    waiting: list[_Waiting] = [(document, (), (), (), {})]
-    while waiting:  # not recursive, so that a document may be as deep as it likes
-        value, steps, keys, meant, beside = waiting.pop()
-        if len(steps) > _MAX_DEPTH:
-            raise Unreadable
-        if isinstance(value, _Members):
-            members = dict(value)
-            waiting += [
-                (
-                    child,
-                    (*steps, key),
-                    (*keys, key[-LONGEST_NAME:]),
-                    (*meant, aliases.get(key, key)[-LONGEST_NAME:]),
-                    members,
-                )
-                for key, child in reversed(value)
-            ]
-        elif isinstance(value, list):
-            waiting += [
-                (child, (*steps, str(index)), keys, meant, beside)
-                for index, child in reversed(list(enumerate(value)))
-            ]
-        elif isinstance(value, str) and value:
-            told = sum(map(len, steps)) <= _LONGEST_PLACE
-            place = (json_pointer.join(steps) or "/") if told else "html"
-            yield _Leaf(value, place, keys, meant, beside)
-
-
-def _opened(leaf: _Leaf, aliases: Mapping[str, str]) -> Iterator[_Leaf]:
-    """What is in a string that is JSON itself, however often; the leaf if it is none."""
-    waiting = [leaf]
-    while waiting:
-        leaf = waiting.pop()
-        try:
-            document = _parsed(leaf.text) if _starts_json(leaf.text) else leaf.text
-            inner = [] if document == leaf.text else list(_leaves(document, aliases))
-        except Unreadable:
-            inner = []
-        waiting += [one.within(leaf) for one in reversed(inner)]
-        if not inner:
-            yield leaf
 
 
 # Names of the token itself, in an object that is called after it.
@@ -511,7 +255,7 @@ def _asks_for_more(members: Mapping[str, object]) -> bool:
         said = words(name)
         if value and isinstance(value, str) and said in (["challenge"], ["challenge", "name"]):
             return True
-        if isinstance(value, _Members) and said == ["public", "key"] and "challenge" in dict(value):
+        if isinstance(value, Members) and said == ["public", "key"] and "challenge" in dict(value):
             return True
         if value and value not in _NO and _demands(said):
             return True
@@ -544,7 +288,7 @@ class _Finder:
 
     def in_body(self, answer: Answer) -> Iterator[Candidate]:
         body, kind = answer.body or b"", answer.content_type
-        if len(body) > _LONGEST_BODY and not self.strict:
+        if len(body) > LONGEST_BODY and not self.strict:
             yield from self._in_text(body.decode("latin-1"))
             return
         content = answer.content
@@ -554,21 +298,21 @@ class _Finder:
             if isinstance(document, str):
                 yield from self._whole(document)
             else:
-                yield from self._in_leaves(list(_leaves(document, self.aliases)), document)
+                yield from self._in_leaves(list(leaves_of(document, self.aliases)), document)
         elif content.documents:
             for document in content.documents:
-                leaves = [leaf._replace(place="html") for leaf in _leaves(document, self.aliases)]
+                leaves = [leaf._replace(place="html") for leaf in leaves_of(document, self.aliases)]
                 yield from self._in_leaves(leaves, document)
             yield from self._in_free_text(text, kind)
         elif "form-urlencoded" in kind or (
             "html" not in kind and "event-stream" not in kind and _FORM.fullmatch(text)
         ):
-            yield from self._in_leaves(_flat(parse_qsl(text), pointers=True))
+            yield from self._in_leaves(fields_of(parse_qsl(text), pointers=True))
         elif "xml" in kind and "html" not in kind:
             elements = [(name, unescape(value).strip()) for name, value in _ELEMENT.findall(text)]
-            yield from self._in_leaves(_flat(elements, pointers=False))
+            yield from self._in_leaves(fields_of(elements, pointers=False))
         elif "csv" in kind or "tab-separated" in kind:
-            yield from self._in_leaves(_cells(text, "," if "csv" in kind else "\t"))
+            yield from self._in_leaves(cells_of(text, "," if "csv" in kind else "\t"))
         elif len(text.split()) == 1 and not _MARK.search(text):  # Laravel calls that HTML, too
             named = list(self._behind_names(text, is_page=False))
             yield from named or self._whole(text)
@@ -583,12 +327,12 @@ class _Finder:
             place = f"header:{name}"
             if lower in _LEADING_ON:
                 yield from self._in_address(name, text)
-            elif "cookie" in lower and _starts_json(text):  # Appwrite's X-Fallback-Cookies
-                for leaf in _opened(_Leaf.named(name, text, place, {}), {}):
+            elif "cookie" in lower and starts_json(text):  # Appwrite's X-Fallback-Cookies
+                for leaf in strings_in(Leaf.named(name, text, place, {}), {}):
                     if is_random(leaf.text):
                         yield self.candidate(leaf.text, leaf._replace(keys=(name,)), 3)
             elif "ratelimit" not in lower.replace("-", ""):
-                yield from self._in_leaves([_Leaf.named(name, text, place, {})])
+                yield from self._in_leaves([Leaf.named(name, text, place, {})])
 
     def _in_address(self, header: str, text: str) -> Iterator[Candidate]:
         """What an address leads on with: in its query, its fragment, or anywhere else."""
@@ -599,7 +343,7 @@ class _Finder:
             found = True
             at = f"location:{name}" if header.lower() == "location" else f"header:{header}"
             rank = _RANKS.get(kind_of(name), _NAMELESS_JWT)
-            yield self.candidate(_jwt_or_all(value), _Leaf.named(name, value, at, {}), rank)
+            yield self.candidate(_jwt_or_all(value), Leaf.named(name, value, at, {}), rank)
         if not found:
             yield from self._in_text(text, f"header:{header}")
 
@@ -607,7 +351,7 @@ class _Finder:
         """A body that is nothing but one string."""
         formed = is_formed(text)
         if formed or (not self.weak and is_random(text, uuid=self.logs_in)):
-            yield self.candidate(text, _Leaf(text, "/"), _WHOLE_BODY)
+            yield self.candidate(text, Leaf(text, "/"), _WHOLE_BODY)
         else:
             yield from self._in_text(text, "/")
 
@@ -637,27 +381,27 @@ class _Finder:
                 and is_opaque(value)
                 and (not is_page or (behind["quote"] and is_random(value)))
             ):
-                leaf = _Leaf.named(behind["name"], value, "html", {})
+                leaf = Leaf.named(behind["name"], value, "html", {})
                 found = list(self._in_leaf(leaf))
                 yield from found
                 at = match.end() if found else at
 
     def _in_text(self, text: str, place: str = "html") -> Iterator[Candidate]:
         for match in JWT.finditer(text):
-            yield self.candidate(match[0], _Leaf(match[0], place), _NAMELESS_JWT)
+            yield self.candidate(match[0], Leaf(match[0], place), _NAMELESS_JWT)
 
-    def _in_leaves(self, leaves: list[_Leaf], document: object = None) -> Iterator[Candidate]:
+    def _in_leaves(self, leaves: list[Leaf], document: object = None) -> Iterator[Candidate]:
         shortest = 1 if self.strict else SHORTEST
         leaves = [leaf for leaf in leaves if len(leaf.text) >= shortest]
-        opened = [inner for leaf in leaves for inner in _opened(leaf, self.aliases)]
-        if len(opened) > _MOST_STRINGS and not self.strict:
+        opened = [inner for leaf in leaves for inner in strings_in(leaf, self.aliases)]
+        if len(opened) > MOST_STRINGS and not self.strict:
             for leaf in opened:
                 yield from self._in_text(leaf.text, leaf.place)
             return
         found = [(leaf, one) for leaf in opened for one in self._in_leaf(leaf)]
         objects = {id(leaf.beside): leaf.beside for leaf, _ in found}
         steps = {at for at, beside in objects.items() if _asks_for_more(beside)}
-        whole = isinstance(document, _Members) and _asks_for_more(dict(document))
+        whole = isinstance(document, Members) and _asks_for_more(dict(document))
         found = [
             (leaf, one)
             for leaf, one in found
@@ -670,7 +414,7 @@ class _Finder:
             if not (named and doubtful):
                 yield one
 
-    def _in_leaf(self, leaf: _Leaf) -> Iterator[Candidate]:
+    def _in_leaf(self, leaf: Leaf) -> Iterator[Candidate]:
         if not self.exposed.isdisjoint(map(str.lower, (*leaf.keys, *leaf.meant))):
             return
         kind = _kind(leaf.meant)
@@ -685,7 +429,7 @@ class _Finder:
             for match in JWT.finditer(text):
                 yield self.candidate(match[0], leaf, _NAMELESS_JWT)
 
-    def _in_target(self, text: str, leaf: _Leaf) -> list[Candidate]:
+    def _in_target(self, text: str, leaf: Leaf) -> list[Candidate]:
         """What an address within a member leads on with: its parameters' names decide."""
         return [
             self.candidate(_jwt_or_all(value), leaf, _RANKS.get(kind_of(name), _NAMELESS_JWT))
@@ -695,7 +439,7 @@ class _Finder:
 
     # What they are
 
-    def _rank(self, kind: Kind, text: str, leaf: _Leaf) -> int | None:
+    def _rank(self, kind: Kind, text: str, leaf: Leaf) -> int | None:
         """How likely a value is the main token, if it is one."""
         name = _squeezed(leaf.meant[-1]) if leaf.meant else ""
         formed = is_formed(text)
@@ -725,7 +469,7 @@ class _Finder:
             return ("ttl" in beside or alone) and is_random(text, uuid=alone)
         return name == "result" and "jsonrpc" in beside and is_random(text)  # Zabbix
 
-    def candidate(self, value: str, leaf: _Leaf, rank: int) -> Candidate:
+    def candidate(self, value: str, leaf: Leaf, rank: int) -> Candidate:
         name = leaf.keys[-1] if leaf.keys else ""
         role = _ROLES.get(rank, "access")
         return Candidate(value, leaf.place, name, role, rank, _is_bound(value, leaf.beside))
@@ -745,29 +489,6 @@ def _speaks(names: tuple[str, ...]) -> bool:
 
 def _unescaped(match: re.Match[str]) -> str:
     return chr(int(match[1], 16)) if match[1] else "/"
-
-
-def _cells(text: str, delimiter: str) -> list[_Leaf]:
-    """The cells of a table, each named by the head of its column."""
-    try:
-        head, *rows = csv.reader(text.splitlines(), delimiter=delimiter)
-    except (csv.Error, ValueError):
-        return []
-    return [
-        _Leaf.named(name.strip()[-LONGEST_NAME:], cell.strip(), "html", {})
-        for row in rows
-        for name, cell in zip(head, row, strict=False)
-        if cell.strip()
-    ]
-
-
-def _flat(pairs: list[tuple[str, str]], *, pointers: bool) -> list[_Leaf]:
-    """The fields of a form, the elements of an XML document."""
-    beside = dict(pairs)
-    return [
-        _Leaf.named(name, value, json_pointer.join((name,)) if pointers else "html", beside)
-        for name, value in pairs
-    ]
 
 
 def _is_bound(value: str, beside: Mapping[str, object]) -> bool:

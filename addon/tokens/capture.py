@@ -12,7 +12,8 @@ from messages.answers import Refused
 from mitmproxy import http
 
 from tokens import json_pointer
-from tokens.candidates import Answer, Candidate, find
+from tokens.answer import Answer
+from tokens.candidates import Candidate, find
 from tokens.json_pointer import Absent, JsonPointer
 from tokens.login_like import Sent
 from tokens.redirect import Redirect, hidden_parameter

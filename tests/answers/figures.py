@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 from mitmproxy import http
-from tokens.candidates import Answer, find, takes_place_of
+from tokens.answer import Answer
+from tokens.candidates import find, takes_place_of
 from tokens.login_like import Sent, read_request
 
 PARTS = ("tune", "held", "fresh")
