@@ -20,6 +20,21 @@ def demo(confdir: Path) -> Iterator[str]:
         yield f"http://localhost:{mitmdump.client.port}/"
 
 
+def test_a_visit_leaves_no_error_in_the_console_and_cuts_no_text(
+    context: BrowserContext, demo: str
+) -> None:
+    page = context.new_page()
+    told: list[str] = []
+    page.on("console", lambda message: told.append(message.text))
+    for path in ("", "app.html"):
+        page.goto(demo + path)
+        expect(page.locator("#status")).to_have_text("Not logged in")
+        expect(page.locator("#story")).to_contain_text("Nobody is logged in yet")
+        cut = "[...document.querySelectorAll('pre')].filter(e => e.scrollWidth > e.clientWidth)"
+        assert page.evaluate(f"{cut}.length") == 0
+    assert told == []
+
+
 STORAGE = "JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])"
 
 

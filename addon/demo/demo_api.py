@@ -194,7 +194,9 @@ def make_app() -> web.Application:
         "/auth/account": Account,
         "/auth/logout": SignOut,
     }
-    app = web.Application(list(handlers.items()), tokens=set(), sessions={})
+    app = web.Application(
+        list(handlers.items()), tokens=set(), sessions={}, log_function=lambda handler: None
+    )
     app.add_handlers(".*", [(path, Page, {"file": file}) for path, file in pages.items()])
     return app
 
