@@ -25,7 +25,8 @@ address, which is /api now; what it takes for tokens are stand-ins. Another pref
 --set cookie_auth_prefix=/backend
   ./run.sh https://api.example.com/v1 --frontend http://localhost:5173
 
-  --web         mitmweb instead of mitmdump, to look at the traffic in a browser
+  --web         mitmweb instead of mitmdump, to look at the traffic in a browser; its list begins with
+                the API's part of it
 
 The options used most (the README has all, grouped by need):
   cookie_auth_login=/login          API path whose answer carries the token

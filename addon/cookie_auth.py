@@ -122,6 +122,7 @@ class CookieAuth:
             # An OptionsError would print a traceback here; a logged error also ends start-up.
             logger.error("%s", error)
             return
+        self.inspector.configure()
         # Once it is on it stays on, since flows may go on to hold redacted values.
         if self.proxy.settings.redact and not self.stop_redaction:
             self.stop_redaction = redaction.install()

@@ -565,8 +565,8 @@ def test_flows_hold_stand_ins_in_answers_tokens_in_requests_and_say_so(
     assert {flow.marked for flow in (header, query)} == {":lock:"}
     comments = [flow.comment for flow in (login, header, query, key, text)]
     assert "stand-ins given for /token" in comments[0]
-    assert "translated (Authorization)" in comments[1]
-    assert "translated (query token)" in comments[2]
+    assert "stand-in → token in Authorization" in comments[1]
+    assert "stand-in → token in query token" in comments[2]
     assert "left alone: /token" in comments[3]
     assert not [comment for comment in comments if TOKEN in comment or "stand-m" in comment]
 

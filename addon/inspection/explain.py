@@ -14,7 +14,7 @@ from origins import paths
 from origins import rules as origin_rules
 from origins.origin import Origin
 
-from inspection import phrases
+from inspection import phrases, report
 
 
 def rules(flow: http.HTTPFlow, settings: Settings) -> Iterator[str]:
@@ -70,7 +70,7 @@ def rules(flow: http.HTTPFlow, settings: Settings) -> Iterator[str]:
     if metadata[notes.KIND] == "refused":
         code, message = metadata[notes.REFUSAL]
         yield f"refused: {STATUS_OF[code]} {code}: {message}"
-    yield f"so: {flow.comment}"
+    yield f"so: {report.comment(flow, settings)}"
 
 
 def _origin(request: http.Request, own: Origin, settings: Settings) -> str:

@@ -14,7 +14,7 @@ from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy.mode_specs import ProxyMode, ReverseMode
 from origins.origin import Origin
 
-from inspection import explain, learned, report, start, view
+from inspection import explain, learned, mitmweb, onlookers, report, start, view
 
 logger = logging.getLogger(__name__)
 
@@ -37,19 +37,30 @@ class Inspector:
 
     def __init__(self, proxy: Proxy) -> None:
         self.proxy = proxy
-        self.withdraw_view: Callable[[], None] = lambda: None
+        self.withdrawals: list[Callable[[], None]] = []
+        """What takes away what was given to mitmproxy's UI."""
+        self.is_watched = True
+        """Whether somebody may see marks and comments, which are not made otherwise."""
         self.unknown: list[str] = []
         """Functions of mitmproxy's that are not as the addon knows them."""
 
     def load(self, loader: Loader) -> None:
-        self.withdraw_view = view.register(self.view_text)
+        self.withdrawals = [
+            view.register(self.view_text),
+            mitmweb.begin_with(self._first_search),
+            mitmweb.search_comments(),
+        ]
         loader.master.commands.collect_commands(self)
         for function in (self.status, self.explain, self.curl):
             # mitmweb's command bar knows no underscore (12.3.1, `tools/web/app.py`).
             loader.add_command(f"cookieauth.{function.__name__}", function)
 
+    def configure(self) -> None:
+        self.is_watched = onlookers.may_look(ctx.master, ctx.options)
+
     def done(self) -> None:
-        self.withdraw_view()
+        for withdraw in self.withdrawals:
+            withdraw()
 
     def running(self) -> None:
         options = ctx.options
@@ -75,6 +86,9 @@ class Inspector:
         ):
             logger.info("%s", line)
         web = version.VERSION if "web_port" in options else None
+        mitmweb.show_comments(options)
+        if web and settings.paths.frontend:
+            logger.info("mitmweb: %s in Search leaves the API's flows", mitmweb.ONLY_THE_APIS)
         if self.unknown:
             logger.warning(
                 "cookie-auth does not know mitmproxy %s: it leaves %s as they are, so that what"
@@ -102,7 +116,7 @@ class Inspector:
             self._write(flow)
 
     def _write(self, flow: http.HTTPFlow) -> None:
-        if self.proxy.configuration:
+        if self.is_watched and self.proxy.configuration:
             flow.marked = report.mark(flow.metadata)
             flow.comment = report.comment(flow, self.proxy.settings)
 
@@ -110,9 +124,17 @@ class Inspector:
 
     def view_text(self, flow: http.HTTPFlow) -> str:
         """The text of the content view."""
-        header = self.proxy.settings.header.name if self.proxy.configuration else ""
+        header, comment = "", flow.comment
+        if self.proxy.configuration:
+            header = self.proxy.settings.header.name
+            if notes.KIND in flow.metadata:
+                comment = report.comment(flow, self.proxy.settings)
         header = flow.metadata.get(notes.HEADER, header)
-        return "\n".join(view.lines(flow, header, self._token(flow)))
+        return "\n".join(view.lines(flow, comment, header, self._token(flow)))
+
+    def _first_search(self) -> str:
+        has_more = self.proxy.configuration and self.proxy.settings.paths.frontend
+        return mitmweb.ONLY_THE_APIS if has_more else ""
 
     def _token(self, flow: http.HTTPFlow) -> str | None:
         """The token that the flow carries in either direction, if that may be shown."""

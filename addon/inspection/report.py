@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from exchanges import notes
+from exchanges.received import browser_path
 from exchanges.settings import Settings
 from mitmproxy import http
 
@@ -20,6 +21,9 @@ MARKS = {
     "leak": ":rotating_light:",
 }
 """Names from mitmproxy's `utils/emoji.py`."""
+
+
+LONGEST_PATH = 120
 
 
 def mark(metadata: Mapping[str, Any]) -> str:
@@ -42,22 +46,29 @@ def mark(metadata: Mapping[str, Any]) -> str:
 
 
 def comment(flow: http.HTTPFlow, settings: Settings) -> str:
-    """What the addon did with a flow, so far, on one line."""
+    """What the addon did with a flow, so far, on one line.
+
+    It begins with the path that the browser asked for, since mitmproxy's list shows the API's, and
+    a search has to find the one that stands in the page's code. Then comes what the mark says,
+    which is an empty box where no font has it.
+    """
     metadata = flow.metadata
-    told = [_outcome(flow, settings)]
+    told = []
+    if notes.LEAK in metadata:
+        told.append(f"LEAK: {metadata[notes.LEAK]}")
+    if notes.LOGGED_OUT in metadata:
+        told.append("logout by the page")
     if notes.RENEWED in metadata:
         told.append(f"fresh token ({token_size(metadata[notes.RENEWED])})")
+    told.append(_outcome(flow, settings))
     if given := metadata.get(notes.STAND_INS):
         told.append(f"stand-ins given for {', '.join(map(printable, given))}")
     if left := metadata.get(notes.LEFT_ALONE):
         told.append(f"left alone: {', '.join(map(printable, left))}")
-    if notes.LOGGED_OUT in metadata:
-        told.append("the page has logged out")
     if kept_back := metadata.get(notes.KEPT_BACK):
         told.append(cookies(tuple(kept_back), "kept back"))
-    if notes.LEAK in metadata:
-        told.append(f"LEAK: {metadata[notes.LEAK]}")
-    return "; ".join(told)
+    asked = browser_path(flow).partition("?")[0]
+    return f"{printable(asked, LONGEST_PATH)}: {'; '.join(told)}"
 
 
 _BY_ROLE = {
@@ -78,7 +89,8 @@ def _outcome(flow: http.HTTPFlow, settings: Settings) -> str:
     if role in _BY_ROLE:
         return _BY_ROLE[role]
     if role == "refused":
-        return f"refused: {metadata[notes.REFUSAL][0]}"
+        code, message = metadata[notes.REFUSAL]
+        return f"refused: {code}: {message.partition('. ')[0].rstrip('.')}"
     if role == "preflight":
         return f"CORS preflight of {printable(metadata[notes.CORS])}, answered here"
     if notes.CAPTURED in metadata:
@@ -91,13 +103,13 @@ def _outcome(flow: http.HTTPFlow, settings: Settings) -> str:
         header = metadata.get(notes.HEADER, settings.header.name)
         return f"cookie {', '.join(names)} → header {header} ({size})"
     if places := metadata.get(notes.TRANSLATED):
-        return f"translated ({', '.join(map(printable, places))})"
+        return f"stand-in → token in {', '.join(map(printable, places))}"
     if role == "login":
         status = flow.response.status_code if flow.response else None
         answer = f": the API answers {status}, and no token" if status else ""
-        return f"login, without a token{answer}"
+        return f"login without a token{answer}"
     if settings.header.name in flow.request.headers:
         return f"header {settings.header.name} as the browser sent it"
     if not metadata[notes.TRUSTED]:
-        return "from a page of another origin: without a token"
-    return "no auth cookie: without a token"
+        return "without a token: from a page of another origin"
+    return "without a token: no auth cookie"

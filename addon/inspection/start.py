@@ -27,8 +27,13 @@ def summary(
     settings: Settings, listeners: Sequence[Listener], logins: Sequence[str], logout: str
 ) -> list[str]:
     """Three lines: addresses, paths, cookie and header."""
-    addresses = (f"open {one.address} for {one.api}{settings.paths.base_path}" for one in listeners)
-    return [f"cookie-auth: {', '.join(addresses)}", *essentials(settings, logins, logout)]
+    paths = settings.paths
+    addresses = (f"open {one.address} for {one.api}{paths.base_path}" for one in listeners)
+    frontend = f"; front end: {paths.frontend}" if paths.frontend else ""
+    return [
+        f"cookie-auth: {', '.join(addresses)}{frontend}",
+        *essentials(settings, logins, logout),
+    ]
 
 
 def essentials(settings: Settings, logins: Sequence[str], logout: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The content view `cookie-auth`: a request as the browser sent it and as the API got it."""
+"""The content view `cookie-auth`: what the browser sent, what the API got, what the page got."""
 
 import json
 import textwrap
@@ -8,9 +8,11 @@ from typing import Any
 from urllib.parse import unquote
 
 from credentials.cookies import cookie_pairs
+from credentials.places import MARK
 from exchanges import notes, received
 from exchanges.router import KINDS
 from messages.answers import ABOUT_THE_ANSWER
+from messages.text import media_type
 from mitmproxy import contentviews, http
 from mitmproxy.utils import strutils
 from tokens import jwt
@@ -19,27 +21,38 @@ from tokens.lifetime import size_and_expiry
 from inspection import phrases
 
 NAME = "cookie-auth"
-WIDEST = 60
-"""Characters of a column; what is longer takes several lines."""
+WIDEST = 76
+"""Characters of a line: what mitmweb shows beside its list on a screen of 1,280 pixels."""
+COLUMN = (WIDEST - len(" | ")) // 2
 
 _MOMENTS = ("exp", "iat", "nbf", "auth_time")  # RFC 7519, 4.1, and OpenID Connect Core, 2
+_LONGEST_VALUE = 20
+"""Characters of a string in an answer that are shown; whatever is longer may be a secret."""
+_LONGEST_BODY = 16 * 1024
+_MOST_LINES = 30
 
 
-def lines(flow: http.HTTPFlow, header: str, token: str | None) -> Iterator[str]:
+def lines(flow: http.HTTPFlow, comment: str, header: str, token: str | None) -> Iterator[str]:
     """The view's text. `header` carries the token, whose value is not shown; `token` is what the
     flow carried, None if it must not be looked into.
     """
     if notes.KIND not in flow.metadata:
         yield "cookie-auth has not seen this flow."
         return
-    yield flow.comment
+    yield from _wrapped(comment, WIDEST)
     if sent := received.restored(flow, header):
         got, places = flow.request if _was_sent(flow) else None, phrases.Places(flow)
+        who = "front end" if flow.metadata[notes.KIND] == "frontend" else "API"
         yield ""
-        yield from beside(sent, got, header, places)
+        yield from beside(sent, got, header, places, who)
         if places:
             yield ""
-            yield f"The API got the token where the browser sent a stand-in: {places}"
+            told = f"The {who} got the token where the browser sent a stand-in: {places}"
+            yield from _wrapped(told, WIDEST)
+    if flow.response:
+        yield ""
+        yield "The page got"
+        yield from _answer(flow.response, ours=KINDS[flow.metadata[notes.KIND]].answered_here)
     if token and (decoded := jwt.decode(token)):
         yield ""
         size = phrases.token_size(size_and_expiry(token))
@@ -47,7 +60,7 @@ def lines(flow: http.HTTPFlow, header: str, token: str | None) -> Iterator[str]:
         for part, members in (("header", decoded.header), ("claims", decoded.claims)):
             yield f"{part}:"
             for name, value in members.items():
-                yield f"    {name}: {_claim(name, value)}"
+                yield from _wrapped(f"{name}: {_claim(name, value)}", WIDEST, "    ")
 
 
 def beside(
@@ -55,26 +68,28 @@ def beside(
     got: http.Request | None,
     header: str,
     places: phrases.Places | None = None,
+    who: str = "API",
 ) -> Iterator[str]:
-    """What the browser sent and what the API got, with the fields of one name on one line.
-
-    `places` are those of stand-ins.
+    """What the browser sent and what the API got, with the fields of one name on one line; of those
+    that are the same only the names. `places` are those of stand-ins, `who` the API, or another.
     """
-    rows = [("The browser sent", "The API got"), ("", "")]
+    rows = [("The browser sent", f"The {who} got")]
     start = _start_line(got, places) if got else "(nothing)"
     rows.append((_start_line(sent), start))
     left = _fields(sent, header, places, "stand-in, ")
     right = _fields(got, header, places, "token, ") if got else {}
+    same = []
     for name in sorted(left.keys() | right.keys()):
-        rows += zip_longest(left.get(name, []), right.get(name, []), fillvalue="")
-    lines = [
-        line
-        for one, other in rows
-        for line in zip_longest(_wrapped(one), _wrapped(other), fillvalue="")
-    ]
-    width = max(len(one) for one, _ in lines)
-    for one, other in lines:
-        yield f"{one:{width}} | {other}".rstrip()
+        if left.get(name) == right.get(name):
+            same.append(left[name][0].partition(":")[0])
+        else:
+            rows += zip_longest(left.get(name, []), right.get(name, []), fillvalue="")
+    for one, other in rows:
+        parts = zip_longest(_wrapped(one, COLUMN), _wrapped(other, COLUMN), fillvalue="")
+        for mine, theirs in parts:
+            yield f"{mine:{COLUMN}} | {theirs}".rstrip()
+    if same:
+        yield from _wrapped(f"unchanged: {', '.join(same)}", WIDEST)
 
 
 def _was_sent(flow: http.HTTPFlow) -> bool:
@@ -107,16 +122,68 @@ def _fields(
             size = len(value.encode("utf-8", "replace"))
             value = f"({what if is_place else ''}{size} bytes)"
         elif name.lower() == "cookie":
-            pairs = cookie_pairs([value])
-            value = "; ".join(f"{name}=({len(value)} bytes)" for name, value in pairs)
+            value = _without_values([value])
         lines.setdefault(name.lower(), []).append(f"{name}: {value}")
     return lines
 
 
-def _wrapped(line: str) -> list[str]:
+def _answer(response: http.Response, *, ours: bool) -> Iterator[str]:
+    """The answer as it is recorded: what the API said beyond that is gone."""
+    yield from _wrapped(f"{response.http_version} {response.status_code} {response.reason}", WIDEST)
+    for name, value in response.headers.items(multi=True):
+        if name.lower() == "set-cookie":
+            pair, semicolon, attributes = value.partition(";")
+            value = f"{_without_values([pair])}{semicolon}{attributes}"
+        yield from _wrapped(f"{name}: {value}", WIDEST)
+    if size := len(response.raw_content or b""):
+        yield ""
+        shown = _json_in_outline(response, whole=ours) if size <= _LONGEST_BODY else None
+        kind = media_type(response.headers)
+        told = [f"({size} bytes{f' of {kind}' if kind else ''})"]
+        for line in (shown or told)[:_MOST_LINES]:
+            yield from _wrapped(line, WIDEST)
+        if shown and len(shown) > _MOST_LINES:
+            yield "…"
+
+
+def _json_in_outline(response: http.Response, *, whole: bool) -> list[str] | None:
+    """The lines of a JSON body, without its longer strings or whole; None for any other body."""
+    try:
+        value = json.loads(response.get_text(strict=False) or "")
+        shown = value if whole else _outline(value)
+        return json.dumps(shown, indent=2, ensure_ascii=False).splitlines()
+    except (ValueError, RecursionError):
+        return None
+
+
+def _outline(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _outline(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_outline(member) for member in value]
+    if isinstance(value, str) and len(value) > _LONGEST_VALUE:
+        size = len(value.encode("utf-8", "replace"))
+        return f"({'stand-in, ' if MARK in value else ''}{size} bytes)"
+    return value
+
+
+def _without_values(fields: list[str]) -> str:
+    pairs = cookie_pairs(fields)
+    return "; ".join(f"{name}=({len(value)} bytes)" for name, value in pairs)
+
+
+def _wrapped(line: str, width: int, indent: str = "") -> list[str]:
     line = strutils.escape_control_characters(line, keep_spacing=False)
-    indent = "    "
-    return textwrap.wrap(line, WIDEST, subsequent_indent=indent, break_on_hyphens=False) or [""]
+    if not indent:
+        indent = line[: len(line) - len(line.lstrip(" "))]
+        line = line.strip(" ")
+    return textwrap.wrap(
+        line,
+        width,
+        initial_indent=indent,
+        subsequent_indent=f"{indent}  ",
+        break_on_hyphens=False,
+    ) or [""]
 
 
 def _claim(name: str, value: object) -> str:
@@ -163,7 +230,8 @@ def _view_for_11(text_of: Callable[[http.HTTPFlow], str], base: Any) -> Any:
         name = NAME
 
         def __call__(self, data: bytes, *, flow: object = None, **_: Any) -> Any:
-            return NAME, ([("text", line)] for line in _text(flow, text_of).splitlines())
+            # mitmweb 11 leaves out lines that are empty.
+            return NAME, ([("text", line or " ")] for line in _text(flow, text_of).splitlines())
 
         def render_priority(self, data: bytes, **_: Any) -> float:
             return -1

@@ -17,10 +17,10 @@ def is_text(kind: str) -> bool:
     return not kind or kind.startswith("text/") or kind.endswith(_TEXT_TYPES)
 
 
-def printable(text: str) -> str:
+def printable(text: str, longest: int = 60) -> str:
     """On one line and short enough to read."""
-    if len(text) <= 60 and text.isascii() and text.isprintable():
+    if len(text) <= longest and text.isascii() and text.isprintable():
         return text
     text = text[:200].encode("utf-8", "replace").decode()  # lone surrogates
     text = strutils.escape_control_characters(text, keep_spacing=False)
-    return text if len(text) <= 60 else text[:59] + "…"
+    return text if len(text) <= longest else text[: longest - 1] + "…"
