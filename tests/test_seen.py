@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from exchanges import notes
+from exchanges.settings import OPTIONS, Settings
 from inspection import mitmweb, onlookers, start, view
 from inspection.inspector import Inspector
 from mitmproxy import flowfilter, http, options, version
@@ -347,3 +348,40 @@ def test_start_up_names_the_front_end(frontend: str | None, told: str) -> None:
     listener = start.Listener("127.0.0.1", 8080, Origin.of("https", "api.test", 443))
     lines = start.summary(replace(SETTINGS, paths=paths), [listener], ["/login"], "/logout")
     assert lines[0] == told
+
+
+@pytest.mark.parametrize(
+    ("given", "lines"),
+    [
+        (
+            {},
+            [
+                'answers to /login: replaced by {"loggedIn": true}',
+                "other answers with tokens: with stand-ins for them",
+                "cookie: until the browser closes (30 days where the page holds stand-ins),"
+                " SameSite=Lax, Secure on TLS, in clear",
+                "recorded flows: with tokens",
+            ],
+        ),
+        (
+            {
+                "cookie_auth_login": ["/a", "/b"],
+                "cookie_auth_login_body": "stand-in",
+                "cookie_auth_leak": "block",
+                "cookie_auth_max_age": "60",
+                "cookie_auth_redact": True,
+            },
+            [
+                "answers to /a, /b: with stand-ins for their tokens",
+                "other answers with tokens: refused",
+                "cookie: for 60 s, SameSite=Lax, Secure on TLS, in clear",
+                "recorded flows: without tokens",
+            ],
+        ),
+    ],
+)
+def test_status_says_what_pages_get(given: dict[str, Any], lines: list[str]) -> None:
+    values = {option.name: option.default for option in OPTIONS} | given
+    settings = Settings.parse(values, {}, set(given))
+    told = start.described(settings, values["cookie_auth_login"], "/logout")
+    assert set(lines) <= set(told)

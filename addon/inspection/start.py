@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from credentials.options import LASTING
 from exchanges.settings import Settings
 from origins.origin import Origin
 
@@ -46,7 +47,17 @@ def essentials(settings: Settings, logins: Sequence[str], logout: str) -> list[s
     ]
 
 
-_LOGIN_BODIES = {"replace": "replaced", "redact": "redacted", "stand-in": "with stand-ins"}
+_LOGIN_BODIES = {
+    "replace": 'replaced by {"loggedIn": true}',
+    "redact": "without their tokens",
+    "stand-in": "with stand-ins for their tokens",
+}
+_OTHER_BODIES = {
+    "stand-in": "with stand-ins for them",
+    "warn": "as they are, marked and logged",
+    "block": "refused",
+    "off": "as they are, unsearched",
+}
 
 
 def described(settings: Settings, logins: Sequence[str], logout: str) -> list[str]:
@@ -57,14 +68,17 @@ def described(settings: Settings, logins: Sequence[str], logout: str) -> list[st
     age = "as long as the token" if settings.cookie.max_age_of_token else "until the browser closes"
     if settings.cookie.max_age:
         age = f"for {settings.cookie.max_age} s"
+    if not settings.cookie.max_age_given:
+        age += f" ({LASTING // 86400} days where the page holds stand-ins)"
     return [
         f"front end: {settings.paths.frontend or 'none'}",
-        f"answers to login: {_LOGIN_BODIES[settings.token.login_body]}",
+        f"answers to {', '.join(logins)}: {_LOGIN_BODIES[settings.token.login_body]}",
         f"token in them: {', '.join(source.text for source in settings.token.sources)}",
+        f"other answers with tokens: {_OTHER_BODIES[settings.token.leak]}",
         f"renewal: {settings.paths.refresh_normalised or 'none'}",
         f"cookie: {age}, SameSite={settings.cookie.same_site.capitalize()}, {secure},"
         f" {'encrypted' if settings.cookie.seal.active else 'in clear'}",
-        f"leak alarm: {settings.token.leak}; flows are {'' if settings.redact else 'not '}redacted",
+        f"recorded flows: {'without' if settings.redact else 'with'} tokens",
         *essentials(settings, logins, logout),
     ]
 
