@@ -177,13 +177,14 @@ def _wrapped(line: str, width: int, indent: str = "") -> list[str]:
     if not indent:
         indent = line[: len(line) - len(line.lstrip(" "))]
         line = line.strip(" ")
-    return textwrap.wrap(
-        line,
+    wrapped = textwrap.wrap(
+        line.replace(" bytes)", "\xa0bytes)"),  # a length stays in one piece
         width,
         initial_indent=indent,
         subsequent_indent=f"{indent}  ",
         break_on_hyphens=False,
-    ) or [""]
+    )
+    return [part.replace("\xa0", " ") for part in wrapped] or [""]
 
 
 def _claim(name: str, value: object) -> str:
