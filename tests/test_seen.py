@@ -10,12 +10,13 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from exchanges import notes
 from exchanges.settings import OPTIONS, Settings
-from inspection import mitmweb, onlookers, start, view
+from inspection import mitmweb, onlookers, report, start, view
 from inspection.inspector import Inspector
 from mitmproxy import flowfilter, http, options, version
 from mitmproxy.test import tflow
@@ -175,6 +176,40 @@ def test_the_list_has_comments_unless_its_columns_were_chosen(
     assert chosen.web_columns == shown
 
 
+def test_mitmwebs_functions_are_replaced_and_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    class ClientConnection:
+        def update_filter(self, name: str, expr: str) -> None:
+            asked.append(f"{name} {expr}")
+
+    def open_browser(url: str) -> bool:
+        asked.append(url)
+        return True
+
+    webaddons, app = ModuleType("webaddons"), ModuleType("app")
+    vars(webaddons)["open_browser"] = open_browser
+    vars(app)["ClientConnection"] = ClientConnection
+    monkeypatch.setitem(sys.modules, "mitmproxy.tools.web.webaddons", webaddons)
+    monkeypatch.setitem(sys.modules, "mitmproxy.tools.web.app", app)
+    first = iter([mitmweb.ONLY_THE_APIS, ""])
+    withdrawals = [mitmweb.begin_with(lambda: next(first)), mitmweb.search_comments()]
+    assert webaddons.open_browser("http://localhost:8081/?token=1")
+    assert webaddons.open_browser("http://localhost:8081/")
+    ClientConnection().update_filter("search", "/me")
+    for withdraw in withdrawals:
+        withdraw()
+    assert webaddons.open_browser("http://localhost:8081/")
+    ClientConnection().update_filter("search", "/me")
+    assert asked == [
+        "http://localhost:8081/?token=1#/flows?s=%21~comment%20%22front%20end%22",
+        "http://localhost:8081/",
+        'search ~u "/me" | ~comment "/me"',
+        "http://localhost:8081/",
+        "search /me",
+    ]
+
+
 def test_without_mitmweb_nothing_of_it_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("webaddons", "app"):
         monkeypatch.setitem(sys.modules, f"mitmproxy.tools.web.{name}", None)
@@ -213,6 +248,32 @@ def test_the_readmes_filters_are_known_to_mitmwebs_search_box() -> None:
     # It knows no `~meta`, and in mitmweb 11 `~marker` looks at the emoji.
     assert len(FILTERS) == 10
     assert all("~comment" in pattern for pattern in FILTERS)
+
+
+def test_a_front_end_that_is_down_is_not_among_the_apis_flows(
+    seen_by: Callable[..., http.HTTPFlow],
+) -> None:
+    down = ["upstream_unreachable", "No answer from http://localhost:5173. Is it running?"]
+    told = "refused: upstream_unreachable: No answer from http://localhost:5173"
+    flow = seen_by("/ping", down)
+    assert flow.comment == f"/ping: for the front end; {told}"
+    assert not flowfilter.match(mitmweb.ONLY_THE_APIS, flow)
+    assert seen_by("/api/me", down).comment == f"/api/me: {told}"
+    assert "front end" not in seen_by("/ping", ["host_not_allowed", "x"]).comment
+
+
+@pytest.fixture
+def seen_by() -> Callable[..., http.HTTPFlow]:
+    """A flow of this path that was refused so, with its comment, where there is a front end."""
+    frontend = Origin.parse("http://localhost:5173")
+    paths = replace(SETTINGS.paths, prefix="/api", frontend=frontend)
+
+    def seen_by(path: str, refusal: list[str]) -> http.HTTPFlow:
+        flow = flow_of("refused", path, **{notes.REFUSAL: refusal})
+        flow.comment = report.comment(flow, replace(SETTINGS, paths=paths))
+        return flow
+
+    return seen_by
 
 
 # The content view

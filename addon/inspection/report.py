@@ -8,6 +8,7 @@ from exchanges import notes
 from exchanges.received import browser_path
 from exchanges.settings import Settings
 from mitmproxy import http
+from origins import paths
 
 from inspection.phrases import cookies, printable, token_size
 
@@ -90,7 +91,10 @@ def _outcome(flow: http.HTTPFlow, settings: Settings) -> str:
         return _BY_ROLE[role]
     if role == "refused":
         code, message = metadata[notes.REFUSAL]
-        return f"refused: {code}: {message.partition('. ')[0].rstrip('.')}"
+        told = f"refused: {code}: {message.partition('. ')[0].rstrip('.')}"
+        # A page whose dev server is down asks for it again and again.
+        down = code == "upstream_unreachable" and _is_the_front_ends(flow, settings)
+        return f"for the front end; {told}" if down else told
     if role == "preflight":
         return f"CORS preflight of {printable(metadata[notes.CORS])}, answered here"
     if notes.CAPTURED in metadata:
@@ -113,3 +117,8 @@ def _outcome(flow: http.HTTPFlow, settings: Settings) -> str:
     if not metadata[notes.TRUSTED]:
         return "without a token: from a page of another origin"
     return "without a token: no auth cookie"
+
+
+def _is_the_front_ends(flow: http.HTTPFlow, settings: Settings) -> bool:
+    outside = paths.strip_prefix(browser_path(flow), settings.paths.prefix) is None
+    return outside and settings.paths.frontend is not None
