@@ -50,6 +50,7 @@ from credentials.cookies import (
     forwarded_cookies,
 )
 from credentials.forwarded import forwarded_set_cookie
+from mitmproxy import http
 from origins import references
 from origins.origin import Origin
 from support import Client, Headers, Mitmdump, Upstream, answer
@@ -184,6 +185,11 @@ API = Origin("https", "api.example.com", 443)
         ("https://api.example.com:8443/items", "/api", "", "https://api.example.com:8443/items"),
         ("https://api.example.com.evil.test/", "/api", "", "https://api.example.com.evil.test/"),
         ("https://user@api.example.com/", "/api", "", "https://user@api.example.com/"),
+        # Behind a TLS terminator the scheme is wrong, and the port may be the right one
+        ("http://api.example.com:443/items", "/api", "", "/api/items"),
+        ("http://api.example.com:80/items", "/api", "", "/api/items"),
+        ("https://api.example.com:80/items", "/api", "", "https://api.example.com:80/items"),
+        ("http://api.example.com:8443/items", "/api", "", "http://api.example.com:8443/items"),
         ("https://other.example.com/x", "/api", "", "https://other.example.com/x"),
         ("mailto:a@api.example.com", "/api", "", "mailto:a@api.example.com"),
         ("https://[", "/api", "", "https://["),
@@ -202,6 +208,51 @@ def test_references_to_the_api_lead_to_the_proxy(
     reference: str, prefix: str, base_path: str, seen: str
 ) -> None:
     assert references.to_browser(reference, API, prefix, base_path) == seen
+
+
+@pytest.mark.parametrize(
+    ("api", "reference", "stays"),
+    [
+        ("https://api.test:8443", "http://api.test:8443/x", True),
+        ("https://api.test:8443", "https://API.test:8443/x", True),
+        ("https://api.test:8443", "//api.test:8443/x", True),
+        ("https://api.test:8443", "http://api.test/x", False),
+        ("https://api.test:8443", "https://api.test/x", False),
+        ("https://api.test:8443", "http://api.test:8444/x", False),
+        ("https://api.test:8443", "http://other.test:8443/x", False),
+        ("http://api.test:8080", "https://api.test:8080/x", True),
+        ("http://[::1]:8080", "https://[::1]:8080/x", True),
+        ("http://api.test", "https://api.test:443/x", True),
+        ("https://api.test", "https://api.test:80/x", False),
+    ],
+)
+def test_the_port_says_whose_a_reference_is_and_not_the_scheme(
+    api: str, reference: str, stays: bool
+) -> None:
+    seen = references.to_browser(reference, Origin.parse(api), "/api", "")
+    assert seen == ("/api/x" if stays else reference)
+
+
+@pytest.mark.parametrize(
+    ("refresh", "seen"),
+    [
+        ("5; url=https://api.test/x", "5; url=/api/x"),
+        ("5,URL = 'https://api.test/x' more", "5,URL = '/api/x' more"),
+        ('0.5;url="/x"', '0.5;url="/api/x"'),
+        # Browsers need no `url=` (HTML, 4.2.5.3)
+        ("0;https://api.test/x", "0;/api/x"),
+        ("0 https://api.test/x", "0 /api/x"),
+        ("0;  /x", "0;  /api/x"),
+        ("5", "5"),
+        ("5;", "5;"),
+        ("5; url=https://other.test/x", "5; url=https://other.test/x"),
+        ("soon; url=https://api.test/x", "soon; url=https://api.test/x"),  # is none
+    ],
+)
+def test_a_refresh_leads_to_the_proxy(refresh: str, seen: str) -> None:
+    headers = http.Headers(refresh=refresh)
+    references.rewrite_references(headers, Origin.parse("https://api.test"), "/api", "")
+    assert headers["refresh"] == seen
 
 
 def test_redirects_and_links_stay_with_the_proxy(proxy_with: ProxyWith, upstream: Upstream) -> None:
@@ -238,6 +289,10 @@ def test_redirects_and_links_stay_with_the_proxy(proxy_with: ProxyWith, upstream
         # Another proxy of our kind, whose cookie is called sid
         (["*"], ["sid=t; sid.0=t; sid-refresh=t; sid-login=t; sid-8082=t; sidx=u"], "sidx=u"),
         (["sid"], ["sid=t"], ""),
+        # Nor does a nameless one pass, or one whose name some servers read otherwise: as it comes
+        # back, so it is set (`is_nameless`)
+        (["*"], ["a; =b; =auth-token=t; a b=c; a\tb=c; \xe9=d; e=f"], "e=f"),
+        (["", "*"], ["=b"], ""),
     ],
 )
 def test_only_named_cookies_go_to_the_api(
@@ -260,6 +315,28 @@ def test_only_named_cookies_go_to_the_api(
         ("a=x=y; Expires=Thu, 01 Jan 1970 00:00:00 GMT", False,
          "a=x=y; Expires=Thu, 01 Jan 1970 00:00:00 GMT"),
         ("__Host-a=1; Secure; Path=/", False, "__Host-a=1; Secure; Path=/"),
+        # Browsers take these names, in any case of letters, with Secure, `__Host-` with `/` and no
+        # Domain, and those with `Http-` with HttpOnly (RFC 6265bis, 4.1.3)
+        ("__HOST-a=1; SECURE; PATH=/; domain=x", False, "__HOST-a=1; SECURE; Path=/"),
+        ("__Host-a=1; Secure; Path=/; SameSite=None; Partitioned", False,
+         "__Host-a=1; Secure; Path=/; SameSite=None; Partitioned"),
+        ("__Host-a=1; Secure; Path=/v1/x", False, "__Host-a=1; Secure; Path=/v1/x"),
+        ("__Host-a=1; Secure", False, "__Host-a=1; Secure"),  # which no browser takes of the API
+        ("__Host-sid=1; Secure; Path=/", False, "__Host-sid=1; Secure; Path=/"),
+        ("__Secure-a=1; Secure; Path=/v1/x", False, "__Secure-a=1; Secure; Path=/api/x"),
+        ("__Http-a=1; Secure; HttpOnly; SameSite=None", False,
+         "__Http-a=1; Secure; HttpOnly; SameSite=None"),
+        ("__Host-Http-a=1; HttpOnly; Secure; Path=/; Max-Age=0; Expires=0", False,
+         "__Host-Http-a=1; HttpOnly; Secure; Path=/; Max-Age=0; Expires=0"),
+        # Without Secure browsers would refuse what needs it
+        ("a=1; Secure; Partitioned; SameSite=None", False, "a=1"),
+        ("a=1; partitioned ; secure", False, "a=1"),
+        ("a=1; Secure; SAMESITE = NONE; Path=/v1", False, "a=1; Path=/api"),
+        ("a=1; SameSite=Nonesuch; Partitioned=x", False, "a=1; SameSite=Nonesuch"),
+        ("a=1; Secure; Partitioned", True, "a=1; Secure; Partitioned"),
+        # What pages beside the prefix are to read they can; sessions stay below it
+        ("a=1; Path=/", False, "a=1; Path=/"),
+        ("sid=1; Path=/v1/; HttpOnly", False, "sid=1; Path=/api/; HttpOnly"),
         ("b=1", False, None),
         ("auth-token=1", False, None),
         ("a", False, None),
@@ -270,7 +347,8 @@ def test_a_forwarded_cookie_is_made_the_proxys(field: str, tls: bool, seen: str 
     def to_browser(path: str) -> str:
         return references.to_browser(path, API, "/api", "/v1") if path.startswith("/v1") else path
 
-    forwarded = Forwarded(frozenset(["a", "__Host-a", "auth-token"]), "auth-token")
+    hosts = ("__Host-a", "__HOST-a", "__Host-sid", "__Secure-a", "__Http-a", "__Host-Http-a")
+    forwarded = Forwarded(frozenset(["a", "sid", "auth-token", *hosts]), "auth-token")
     assert forwarded_set_cookie(field, forwarded, tls=tls, to_browser=to_browser) == seen
 
 

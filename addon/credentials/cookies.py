@@ -20,6 +20,7 @@ _COOKIE_OCTETS = "!#$&'()*+-./:<=>?@[]^_`{|}~"
 # RFC 9110, 5.5: a field value has no control characters but HTAB, and no blank at either end.
 _FIELD_VALUE = re.compile(rb"[^\x00-\x20\x7f](?:[^\x00-\x08\x0a-\x1f\x7f]*[^\x00-\x20\x7f])?")
 
+_VISIBLE = re.compile(r"[!-~]+")  # ASCII without blanks and controls
 
 # What follows the auth cookie's name in those of the cookies that go with it.
 _BESIDE = re.compile(r"(-\d+)?((-refresh|-login|-id|-t[1-3])?(\.\d+)?|-api-.*)")
@@ -76,7 +77,7 @@ class Forwarded:
     """The auth cookie's name, which is never forwarded, nor is what belongs to it (`belongs`)."""
 
     def __contains__(self, name: str) -> bool:
-        if not self.names or self.is_own(name):
+        if not self.names or self.is_own(name) or not is_name(name):
             return False
         return "*" in self.names or name in self.names
 
@@ -99,6 +100,15 @@ def belongs(name: str, auth_cookie: str) -> bool:
     these of another API on another port (`auth-token-8082`).
     """
     return name.startswith(auth_cookie) and _BESIDE.fullmatch(name, len(auth_cookie)) is not None
+
+
+def is_name(text: str) -> bool:
+    """Whether a cookie of this name passes at all, either way.
+
+    One without a name comes back as its bare value (RFC 6265bis, 5.8.3), which may read like any
+    cookie; what stands around a name, or in it, some servers drop.
+    """
+    return _VISIBLE.fullmatch(text) is not None
 
 
 def cookie_pairs(fields: Iterable[str]) -> Pairs:

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 from mitmproxy import http
 from tokens.suspicion import JWT
 
-from credentials.cookies import SECURE_PREFIXES, Forwarded
+from credentials.cookies import SECURE_PREFIXES, Forwarded, is_name
 
 _SHORTEST = 4
 """Characters of a secret that is looked for within a value; a shorter one must be all of it."""
@@ -19,7 +19,6 @@ _HARMLESS = re.compile(r"possess|obsess|assess(?!ion)|author(?!i[sz])|tokeni[sz]
 _TELLING = re.compile(r"sess|sid(?:ts|cc)?(?![a-z])|auth|token|remember", re.IGNORECASE)
 _FORGERY = re.compile(r"[cx]srf", re.IGNORECASE)
 
-_VISIBLE = re.compile(r"[!-~]+")  # ASCII without blanks and controls
 _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -83,8 +82,10 @@ def forwarded_set_cookie(
     """The API's Set-Cookie field as the browser gets it; None for a cookie that does not pass.
 
     Domain goes, so that the cookie is the proxy's; `to_browser` translates Path. A browser on
-    plain HTTP would drop a Secure cookie, and SameSite=None needs Secure; they go as well there,
-    but for the prefixed names that must be Secure (RFC 6265bis, 4.1.3) and work on localhost.
+    plain HTTP would drop a Secure cookie, and SameSite=None and Partitioned (CHIPS, 2.1) need
+    Secure; they go as well there, but for the prefixed names that must be Secure (RFC 6265bis,
+    4.1.3) and work on localhost. `Path=/` stays where a page beside the prefix is to read the
+    cookie; by its name, since what deletes it may say nothing else of it.
     """
     pair, *attributes = field.split(";")
     name = pair.partition("=")[0].strip()
@@ -95,11 +96,13 @@ def forwarded_set_cookie(
     for attribute in attributes:
         key, _, value = (part.strip() for part in attribute.partition("="))
         key = key.lower()
-        insecure = plain and (key == "secure" or (key, value.lower()) == ("samesite", "none"))
+        insecure = plain and (
+            key in ("secure", "partitioned") or (key, value.lower()) == ("samesite", "none")
+        )
         if key == "path" and value.startswith("/"):
             # A `__Host-` cookie must have `/` (RFC 6265bis, 4.1.3.2).
-            at_root = name.lower().startswith("__host-")
-            kept.append(f"Path={value if at_root else to_browser(value)}")
+            stays = name.lower().startswith("__host-") or (value == "/" and not _is_telling(name))
+            kept.append(f"Path={value if stays else to_browser(value)}")
         elif key and key != "domain" and not insecure:
             kept.append(attribute.strip())
     return "; ".join(kept)
@@ -117,6 +120,10 @@ def must_be_httponly(name: str, value: str, secrets: Iterable[str]) -> bool:
         return True
     if any(_holds(form, secret) for secret in secrets for form in forms):
         return True
+    return _is_telling(name)
+
+
+def _is_telling(name: str) -> bool:
     return not _FORGERY.search(name) and _TELLING.search(_HARMLESS.sub("", name)) is not None
 
 
@@ -136,7 +143,7 @@ def is_nameless(field: str) -> bool:
     end of the field, and what follows for the next one.
     """
     name, separator, _ = field.partition(";")[0].partition("=")
-    named = separator and _VISIBLE.fullmatch(name.strip(" \t"))
+    named = separator and is_name(name.strip(" \t"))
     return not named or _CONTROLS.search(field) is not None
 
 

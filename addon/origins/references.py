@@ -13,7 +13,11 @@ _REFERENCE = re.compile(
 )
 # What URL parsers drop, wherever it stands and at the ends (WHATWG URL, 4.4).
 _DROPPED = re.compile(r"[\t\r\n]|^[\x00-\x20]+|[\x00-\x20]+$")
-_REFRESH = re.compile(r"(\s*[\d.]*\s*[;,]\s*url\s*=\s*[\"']?)([^\"']*)([\"']?.*)", re.IGNORECASE)
+# HTML, 4.2.5.3, shared declarative refresh steps: `url=` may be missing.
+_REFRESH = re.compile(
+    r"(\s*[\d.]+(?:\s*[;,]|\s)\s*(?:url\s*=\s*)?[\"']?)([^\"']*)([\"']?.*)",
+    re.IGNORECASE | re.DOTALL,
+)
 _LINK = re.compile(r"<([^>]*)>")  # RFC 8288, 3
 REFERENCES = frozenset(("location", "content-location", "refresh", "link"))
 """The response headers that refer to other resources."""
@@ -54,10 +58,8 @@ def rewrite_references(
     for name in ("location", "content-location"):
         if name in headers:
             headers.set_all(name, list(map(translate, headers.get_all(name))))
-    if "refresh" in headers:
-        headers["refresh"] = _REFRESH.sub(
-            lambda match: match[1] + translate(match[2]) + match[3], headers["refresh"]
-        )
+    if match := _REFRESH.fullmatch(headers.get("refresh", "")):
+        headers["refresh"] = match[1] + translate(match[2]) + match[3]
     if "link" in headers:
         links = headers.get_all("link")
         headers.set_all(
@@ -67,11 +69,13 @@ def rewrite_references(
 
 
 def _is_same_host(match: re.Match[str], upstream: Origin) -> bool:
-    """Whether it names the upstream; behind a TLS terminator, APIs mistake their own scheme."""
+    """Whether it names the upstream; behind a TLS terminator, APIs mistake their own scheme.
+
+    So the port decides, and two that are their schemes' own are one. Nobody else answers there.
+    """
     try:
         named = Origin.parse(f"{match['scheme'] or upstream.scheme}://{match['authority']}")
     except ValueError:
         return False
-    return named == upstream or (
-        named.host == upstream.host and named.is_default_port and upstream.is_default_port
-    )
+    both_default = named.is_default_port and upstream.is_default_port
+    return named.host == upstream.host and (named.port == upstream.port or both_default)
