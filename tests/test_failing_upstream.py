@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import h11
 import pytest
 import trustme
 from support import Client, Message, Mitmdump, Upstream, answer, free_port, running
@@ -160,8 +161,6 @@ def test_a_name_that_does_not_resolve_is_named(confdir: Path) -> None:
         (),
         (b"HTTP/1.1 200 OK\r\nX-Secret: sekret\r\n",),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n", b'{"authToken": "sekret"'),
-        (b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n'
-         b'Transfer-Encoding: chunked\r\n\r\n17\r\n{"authToken": "sekret"}\r\n',),
         (b"sekret\r\n\r\n",),
         (b"HTTP/1.1 sekret\r\n\r\n",),
         (b"HTTP/1.1 200 OK\r\nsekret\r\n\r\n",),
@@ -175,6 +174,23 @@ def test_an_answer_that_breaks_off_is_no_answer(
     upstream.respond = broken(*parts)
     assert_unreachable(mitmdump.client.post(target), upstream.url)
     assert "sekret" not in mitmdump.log
+
+
+@pytest.mark.parametrize("target", ["/login", "/me"])
+def test_json_in_chunks_that_breaks_off_is_not_taken_for_whole(
+    proxy_with: ProxyWith, upstream: Upstream, target: str
+) -> None:
+    head = (
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    upstream.respond = broken(head, b'17\r\n{"authToken": "sekret"}\r\n')
+    client = proxy_with().client
+    if target == "/login":
+        assert_unreachable(client.post(target), upstream.url)
+    else:  # it has begun
+        with pytest.raises(h11.RemoteProtocolError):
+            client.post(target)
+    assert "sekret" not in proxy_with().log
 
 
 def test_failures_are_readable_for_an_allowed_origin(

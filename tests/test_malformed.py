@@ -70,10 +70,6 @@ MALFORMED_ANSWERS = {
         OK + b"Content-Length: 'sekret\r\n\r\n",
         "invalid content-length header",
     ),
-    "a chunk without its length": (
-        OK + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nsekret\r\n",
-        "illegal chunk header",
-    ),
     "a status line that is none": (b"HTTP/1.1 sekret\r\n\r\n", "Bad HTTP response line"),
     "no HTTP": (b"\x00sekret\xff\r\n\r\n", "what it sent is no HTTP answer"),
 }
@@ -143,6 +139,22 @@ def test_an_answer_that_is_malformed_is_a_502_that_does_not_quote_it(
     got = exchange(mitmdump, head.encode() + CLOSED + b"{}")
     assert_refusal(got, 502, "upstream_unreachable", rule)
     log.assert_names(rule)
+
+
+@pytest.mark.parametrize("target", ["/me", "/login"])
+def test_a_chunk_without_its_length_is_not_quoted_nor_the_end_of_an_answer(
+    proxy_with: ProxyWith, upstream: Upstream, target: str
+) -> None:
+    mitmdump = proxy_with(IN_FULL)
+    log = Log(mitmdump)
+    chunked = b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    upstream.respond = lambda request: iter([OK + chunked + b"2\r\n{}\r\nsekret\r\n"])
+    got = exchange(mitmdump, f"POST {target} HTTP/1.1\r\nHost: localhost\r\n".encode() + CLOSED)
+    if target == "/login":
+        assert_refusal(got, 502, "upstream_unreachable", "illegal chunk header")
+    else:  # it has begun
+        assert got.endswith(b"\r\n\r\n2\r\n{}\r\n")
+    log.assert_names("illegal chunk header")
 
 
 @answers()

@@ -38,8 +38,9 @@ EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
         ({"Content-Length": "5", "Content-Disposition": "inline"}, False),
         ({}, True),
         ({"Transfer-Encoding": "chunked"}, True),
-        ({"Content-Type": "application/json"}, False),
-        ({"Transfer-Encoding": "chunked", "Content-Type": "application/ld+json; x=y"}, False),
+        ({"Content-Type": "application/json"}, True),
+        ({"Content-Type": "application/json", "Content-Length": "5"}, False),
+        ({"Transfer-Encoding": "chunked", "Content-Type": "application/ld+json; x=y"}, True),
         ({"Transfer-Encoding": "chunked", "Content-Type": "application/x-ndjson"}, True),
         ({"Content-Length": "x"}, True),
     ],
@@ -58,6 +59,8 @@ def test_which_answers_stream(headers: dict[str, str], streams: bool) -> None:
         ({"Content-Length": str(MEGABYTE + 1)}, True),
         ({"Transfer-Encoding": "chunked"}, True),
         ({"Transfer-Encoding": "chunked", "Content-Type": "application/json"}, False),
+        ({"Transfer-Encoding": "chunked", "Content-Type": "application/x-ndjson"}, True),
+        ({"Transfer-Encoding": "chunked", "Content-Type": "application/connect+json"}, True),
     ],
 )
 def test_which_uploads_stream(headers: dict[str, str], streams: bool) -> None:
@@ -131,16 +134,17 @@ def test_an_answer_that_breaks_off_while_it_streams_is_not_taken_for_whole(
     assert got.endswith(b"x" * 1000)
 
 
+@pytest.mark.parametrize("kind", ["text/plain", "application/json"])
 @pytest.mark.parametrize("chunked", [False, True])
 def test_long_bodies_pass_intact_and_at_once(
-    proxy: Client, upstream: Upstream, chunked: bool
+    proxy: Client, upstream: Upstream, chunked: bool, kind: str
 ) -> None:
     parts = [bytes([number]) * MEGABYTE for number in range(30)]
     first_byte = threading.Event()
 
     def download(request: Message) -> Iterator[bytes]:
         framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % len(body)
-        yield b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n\r\n"
+        yield b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\n" % kind.encode() + framing + b"\r\n\r\n"
         for part in parts:
             yield b"%x\r\n%s\r\n" % (len(part), part) if chunked else part
             assert first_byte.wait(10)  # the rest is sent when the first part has arrived

@@ -148,7 +148,7 @@ class Api(Exchange):
         asks_again = carrier.may_be_another(self, response) or self._is_part_of_text(response)
         if self._is_renewable(response) or asks_again or self.is_shared:
             response.stream = False  # what is here already cannot stream
-        elif not self.hands_out and streaming.response_streams(response):
+        elif self._streams(response):
             self.leak_alarm.stream(response)
             self.settle_cookies(response)
             self.add_new_cookies(response)
@@ -352,6 +352,12 @@ class Api(Exchange):
                 self.flow.response = response = again
                 self.translate_answer_head(response)
         return response
+
+    def _streams(self, response: http.Response) -> bool:
+        """Whether the answer goes on as it comes."""
+        if self.hands_out or not streaming.response_streams(response):
+            return False
+        return not self.leak_alarm.wants_whole(response)
 
     def _is_part_of_text(self, response: http.Response) -> bool:
         """Whether a token may stand half in this answer, which is a part of a longer one."""

@@ -16,6 +16,7 @@ from credentials.companion import NO_SESSION, Notary, Session, Use
 from credentials.forwarded import hide_secrets
 from credentials.options import HeaderSettings, header_of
 from credentials.stand_ins import ID, MAIN, REFRESH, name_digest, stand_in
+from messages import streaming
 from messages.answers import Refused
 from messages.text import is_text, media_type, printable
 from mitmproxy import http
@@ -76,7 +77,9 @@ def is_expected(exchange: "Api", response: http.Response) -> bool:
 def _may_hold_tokens(exchange: "Api", sent: Sent, response: http.Response) -> bool:
     """Whether an answer of this type may be that to a login. Others stream: images, watches."""
     kind = media_type(response.headers)
-    if kind in ("text/event-stream", "multipart/mixed"):  # as GraphQL servers answer, if asked to
+    # As GraphQL servers answer, if asked to
+    in_parts = kind in ("text/event-stream", "multipart/mixed")
+    if in_parts or streaming.is_series(response.headers):
         return sent.is_sure and exchange.flow.request.method not in SAFE_METHODS
     readable = is_text(kind) or kind.endswith(_ALSO_READ)
     if exchange.flow.request.method in SAFE_METHODS and exchange.stood:

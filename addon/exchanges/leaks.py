@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterable, Mapping
 from functools import partial
 
-from messages import coding
+from messages import coding, streaming
 from messages.answers import Refused
 from messages.coding import Decoder
 from messages.headers import without_digests
@@ -61,6 +61,15 @@ class LeakAlarm:
         if self.replaces:
             replace_in_headers(response, self.needles)
 
+    def wants_whole(self, response: http.Response) -> bool:
+        """Whether the body must be here before the answer begins, since it may be refused.
+
+        That is so for JSON that one document is; what comes as things happen is blanked.
+        """
+        if self.mode != "block" or not self.needles or "content-length" in response.headers:
+            return False
+        return streaming.is_json(response.headers) and not streaming.is_series(response.headers)
+
     def stream(self, response: http.Response) -> None:
         """Let the body stream, and look for tokens as it passes; what is compressed, decoded."""
         headers = response.headers
@@ -75,10 +84,15 @@ class LeakAlarm:
             self.once.warn(("unsearched", path), said, path)
             response.stream = Recorder()
         else:
+            # The entity tag is the login's own (`messages.validators`), and one login always gets
+            # the same. Pages name it in If-Match. What has no length cannot be asked for in parts.
+            kept = None if "content-length" in headers else headers.get("etag")
             if decoder:
                 self._say_decoded(response)
             if self.replaces:
                 without_digests(headers)
+            if kept is not None:
+                headers["ETag"] = kept
             search = Search(
                 self.needles,
                 watch=self.mode != "block" and not self.replaces,
