@@ -3,8 +3,10 @@
 from collections.abc import Callable
 
 import pytest
+from h11._receivebuffer import ReceiveBuffer
 from playwright.sync_api import BrowserContext
-from support import Message, Mitmdump, Upstream, answer
+from support import Message, Mitmdump, Upstream, answer, no_minutes
+from upstream.mending import mend, mended
 
 ProxyWith = Callable[..., Mitmdump]
 
@@ -52,3 +54,135 @@ def test_an_api_below_a_prefix_gets_its_csrf_cookie_and_the_page_reads_it(
         name,
     )
     assert status == 200
+
+
+# Heads that are mended
+
+
+@pytest.mark.parametrize(
+    ("head", "seen"),
+    [
+        # Nothing to mend
+        ("200|A: b|Content-Length: 2", "200|A: b|Content-Length: 2"),
+        ("304|Content-Length: 2|ETag: x", "304|Content-Length: 2|ETag: x"),
+        ("204|A: b", "204|A: b"),
+        # Folded (RFC 9112, 5.2)
+        ("200|A: b| c|\td|E: f", "200|A: b c d|E: f"),
+        ("200|A:| b|Set-Cookie: c=d;| Path=/", "200|A: b|Set-Cookie: c=d; Path=/"),
+        ("200|A: b| C: d", "200|A: b C: d"),
+        ("200|Content-Length:| 2", "200|Content-Length: 2|Connection: close"),
+        ("200|Transfer-Encoding:| chunked", "200|Transfer-Encoding: chunked|Connection: close"),
+        # Blanks before the colon (RFC 9112, 5.1)
+        ("200|A : b|C\t: d", "200|A: b|C: d"),
+        ("200|Content-Length : 2", "200|Content-Length: 2|Connection: close"),
+        # One length, several times (RFC 9110, 8.6)
+        ("200|Content-Length: 2|A: b|content-length: 2", "200|A: b|Content-Length: 2"),
+        ("200|Content-Length: 2, 2 ,2", "200|Content-Length: 2"),
+        ("304|Content-Length: 2,2", "304|Content-Length: 2"),
+        # What ends with its head (RFC 9112, 6.3)
+        ("204|Content-Length: 0|A: b", "204|A: b"),
+        ("204|Content-Length: 2", "204|Connection: close"),
+        ("204|Content-Length: x, y", "204|Connection: close"),
+        ("204|Transfer-Encoding: chunked|Connection: keep-alive", "204|Connection: close"),
+        ("204|transfer-encoding: x|Transfer-Encoding: y", "204|Connection: close"),
+        ("304|Transfer-Encoding: chunked|ETag: x", "304|ETag: x|Connection: close"),
+        ("101|Connection: Upgrade|Content-Length: 2", "101|Connection: Upgrade"),
+        ("101|Connection: Upgrade|Transfer-Encoding: x", "101|Connection: Upgrade"),
+        # What is left for mitmproxy to refuse
+        ("200|Content-Length: 2|Content-Length: 3", None),
+        ("200|Content-Length: 2, 02", None),
+        ("200|Content-Length: 2,", None),
+        ("200|Content-Length: 2|Transfer-Encoding: chunked", None),
+        ("200|Transfer-Encoding: chunked|Transfer-Encoding: chunked", None),
+        ("200| A: b", None),
+        ("200|A b", None),
+        ("200|A: b|=c", None),
+    ],
+)
+def test_a_head_is_mended_where_a_recipient_may(head: str, seen: str | None) -> None:
+    lines = f"HTTP/1.1 {head}".encode().split(b"|")
+    expected = lines if seen is None else f"HTTP/1.1 {seen}".encode().split(b"|")
+    assert mended(lines) == expected
+    assert mended(mended(lines)) == mended(lines)
+    # The same, received; and what follows stays where it is
+    received = ReceiveBuffer()
+    received += b"\r\n".join((*lines, b"", b"rest"))
+    mend(received)
+    assert bytes(received) == b"\r\n".join((*expected, b"", b"rest"))
+
+
+@pytest.mark.parametrize(
+    "data", ["", "\r\n", "HTTP/1.1 204 x\r\nA: b\r\n", "x", "\n\n", "\r\n\r\n"]
+)
+def test_what_is_no_head_yet_is_left_alone(data: str) -> None:
+    received = ReceiveBuffer()
+    received += data.encode()
+    mend(received)
+    assert bytes(received) == data.encode()
+
+
+def test_a_head_of_many_lines_is_mended_in_no_time() -> None:
+    lines = [b"HTTP/1.1 200 OK", b"A: b", *[b" c"] * 200_000, *[b"D : e"] * 200_000]
+    with no_minutes():
+        assert len(mended(lines)) == 200_002
+
+
+MENDED = {
+    "204 with Transfer-Encoding": (
+        b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"",
+    ),
+    "204 with Transfer-Encoding and no chunk": (
+        b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"",
+    ),
+    "204 with a body": (b"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\n{}", b""),
+    "204 that says 0": (b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", b""),
+    "304 with Transfer-Encoding": (
+        b"HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"",
+    ),
+    "a Content-Length twice": (
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
+        b"{}",
+    ),
+    "a list of one Content-Length": (
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\n{}",
+        b"{}",
+    ),
+    "a folded field": (
+        b"HTTP/1.1 200 OK\r\nX-A: b\r\n c\r\nContent-Length: 2\r\n\r\n{}",
+        b"{}",
+    ),
+    "a folded length": (b"HTTP/1.1 200 OK\r\nContent-Length:\r\n 2\r\n\r\n{}", b"{}"),
+    "a blank before the colon": (
+        b"HTTP/1.1 200 OK\r\nX-A : b c\r\nContent-Length : 2\r\n\r\n{}",
+        b"{}",
+    ),
+}
+
+
+@pytest.mark.parametrize(("sent", "body"), MENDED.values(), ids=MENDED.keys())
+@pytest.mark.parametrize("target", ["/me", "/front"])
+def test_what_may_be_mended_arrives_and_the_next_answer_is_the_next_ones(
+    proxy_with: ProxyWith, upstream: Upstream, target: str, sent: bytes, body: bytes
+) -> None:
+    client = proxy_with("cookie_auth_prefix=/me", f"cookie_auth_frontend={upstream.url}").client
+    upstream.respond = lambda request: answer("fine") if request.target == "/fine" else sent
+    got = client.get(target)
+    assert (got.status, got.body) == (int(sent[9:12]), body)
+    assert got.one("x-a") in (None, "b c")
+    assert got.one("transfer-encoding") is None
+    assert got.all("content-length") == ([str(len(body))] if body else [])
+    # On one connection, which ends where there is a doubt
+    head = f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    last = "GET /me/fine HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    raw = client.raw((head + last).encode())
+    first, _, rest = raw.partition(b"\r\n\r\n")
+    assert rest.startswith(body)
+    rest = rest.removeprefix(body)
+    if b"connection: close" in first.lower():
+        assert rest == b""
+    else:
+        assert rest.startswith(b"HTTP/1.1 200 ")
+        assert rest.endswith(b"\r\n\r\nfine")

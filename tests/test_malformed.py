@@ -41,17 +41,13 @@ MALFORMED_ANSWERS = {
         b"0\r\n\r\n",
         "message with both transfer-encoding and content-length headers",
     ),
-    "204 with Transfer-Encoding": (
-        b"HTTP/1.1 204 No Content\r\nX: sekret\r\nTransfer-Encoding: chunked\r\n\r\n",
-        "unexpected HTTP transfer-encoding for response with status code 204",
-    ),
     "Transfer-Encoding of HTTP/1.0": (
         b"HTTP/1.0 200 OK\r\nX: sekret\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         "unexpected HTTP transfer-encoding for HTTP/1.0",
     ),
     "two Transfer-Encodings": (
-        b"HTTP/1.1 204 OK\r\nTransfer-Encoding: sekret\r\nTransfer-Encoding: gzip\r\n\r\n",
-        "multiple transfer-encoding headers",
+        OK + b"Transfer-Encoding: sekret\r\nTransfer-Encoding: gzip\r\n\r\n",
+        "unknown transfer-encoding header",
     ),
     "an unknown Transfer-Encoding": (
         OK + b"Transfer-Encoding: sekret\r\n\r\n",
@@ -69,6 +65,22 @@ MALFORMED_ANSWERS = {
     "a Content-Length that is no number": (
         OK + b"Content-Length: 'sekret\r\n\r\n",
         "invalid content-length header",
+    ),
+    "several Content-Lengths that are no numbers": (
+        OK + b"Content-Length: sekret, sekret\r\n\r\n",
+        "invalid content-length header",
+    ),
+    "two spellings of one Content-Length": (
+        OK + b"X: sekret\r\nContent-Length: 2, 02\r\n\r\n{}",
+        "invalid content-length header",
+    ),
+    "a folded Content-Length": (
+        OK + b"X: sekret\r\nContent-Length: 2\r\n 3\r\n\r\n{}",
+        "invalid content-length header",
+    ),
+    "chunked twice": (
+        OK + b"X: sekret\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
+        "unknown transfer-encoding header",
     ),
     "a status line that is none": (b"HTTP/1.1 sekret\r\n\r\n", "Bad HTTP response line"),
     "no HTTP": (b"\x00sekret\xff\r\n\r\n", "what it sent is no HTTP answer"),
@@ -298,6 +310,28 @@ MALFORMED_REQUESTS = {
         b"POST /me HTTP/1.1\r\nHost: localhost\r\nCookie: auth-token=sekret\r\n"
         b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
         "content-length header",
+    ),
+    "the same Content-Length twice": (
+        b"POST /me HTTP/1.1\r\nHost: localhost\r\nCookie: auth-token=sekret\r\n"
+        b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
+        "content-length header",
+    ),
+    "a blank before the colon": (
+        b"POST /me HTTP/1.1\r\nHost: localhost\r\nContent-Length : 2\r\n\r\n{}",
+        "invalid header name",
+    ),
+    "a folded field": (
+        b"POST /me HTTP/1.1\r\nHost: localhost\r\nX-A: sekret\r\n"
+        b"\tTransfer-Encoding: chunked\r\n\r\n",
+        "the field X-A has a line break or NUL in its value",
+    ),
+    "a bare CR": (
+        b"GET /me HTTP/1.1\r\nHost: localhost\r\nX-A: sekret\rX-B: sekret\r\n\r\n",
+        "the field X-A has a line break or NUL in its value",
+    ),
+    "NUL": (
+        b"GET /me HTTP/1.1\r\nHost: localhost\r\nX-A: sekret\x00\r\n\r\n",
+        "the field X-A has a line break or NUL in its value",
     ),
     "a Content-Length that is no number": (
         b"POST /me HTTP/1.1\r\nHost: localhost\r\nContent-Length: 'sekret\r\n\r\n",

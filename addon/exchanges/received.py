@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from credentials.cookies import cookie_pairs
-from messages.headers import spelling
+from messages.headers import is_broken, spelling
 from mitmproxy import http
 
 from exchanges.notes import INJECTED, RECEIVED
@@ -94,6 +94,6 @@ def _shown(name: bytes, value: bytes, header: str) -> tuple[str, str]:
     spelled = spelling(shown_name)
     if spelled == "cookie":
         text = "; ".join([f"{name}=({len(value)} bytes)" for name, value in cookie_pairs([text])])
-    elif spelled in (spelling(header), *_SECRET):
+    elif spelled in (spelling(header), *_SECRET) or is_broken(value):
         text = f"({len(value)} bytes)"
     return shown_name, text

@@ -78,6 +78,8 @@ class Refusal(Exchange):
         flow = self.flow
         code, message = flow.metadata[notes.REFUSAL]
         response = refusal_answer(self, code, message)
+        if code == "bad_request" and not (flow.request.is_http2 or flow.request.is_http3):
+            response.headers["Connection"] = "close"  # its sender may have meant another end of it
         if code == "bad_cookie":
             self.new_cookies = self.new_cookies or self.expired()
         elif code == "bad_request" and flow.metadata.get(notes.TRUSTED):

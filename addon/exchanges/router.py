@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from credentials.companion import Use
 from messages import streaming
 from messages.answers import Refused
-from messages.headers import IndexedHeaders
+from messages.headers import IndexedHeaders, without_broken
 from messages.text import printable
 from mitmproxy import http
 from origins import cors, framing, paths, rules
@@ -127,6 +127,9 @@ def route(flow: http.HTTPFlow, proxy: Proxy) -> Exchange:
     headers = request.headers = IndexedHeaders.of(request.headers)
     if not _METHOD.fullmatch(request.method) or _NO_TARGET.search(request.data.path):
         raise Refused("bad_request", "The request's method or target is malformed.")
+    if broken := without_broken(headers):
+        said = f"the field {printable(broken)} has a line break or NUL in its value"
+        raise Refused("bad_request", f"The request was refused: {said}.")
     own, verdict = _judge(flow, settings)
     flow.metadata[notes.TRUSTED] = verdict.trusted
     if verdict.why is rules.SILENT_BROWSER:

@@ -1,10 +1,13 @@
 """Header fields that are found by name without a walk over all of them."""
 
+import re
 from collections.abc import KeysView, Mapping
 from functools import lru_cache
 from typing import Any
 
 from mitmproxy import http
+
+_BREAKS = re.compile(rb"[\r\n\0]")
 
 
 class IndexedHeaders(http.Headers):
@@ -130,6 +133,24 @@ def lower_names(headers: http.Headers) -> None:
     """
     if not all(name.islower() for name, _ in headers.fields):
         headers.fields = tuple((name.lower(), value) for name, value in headers.fields)
+
+
+def is_broken(value: bytes) -> bool:
+    """Whether a field's value has a line break or NUL in it.
+
+    A server must refuse a request with one, or put blanks there (RFC 9110, 5.5; RFC 9112, 5.2);
+    mitmproxy does neither, and who reads it next may take what follows for a field of its own.
+    """
+    return _BREAKS.search(value) is not None
+
+
+def without_broken(headers: http.Headers) -> str | None:
+    """Leave out the fields that are broken, in place; the name of the first, if there is one."""
+    if not is_broken(b"".join([value for _, value in headers.fields])):
+        return None
+    broken = [name for name, value in headers.fields if is_broken(value)]
+    headers.fields = tuple(field for field in headers.fields if not is_broken(field[1]))
+    return _native(broken[0])
 
 
 def spelling(name: str) -> str:

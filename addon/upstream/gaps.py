@@ -11,6 +11,7 @@
   quotation is left out.
 - It takes an HTTP/1 interim answer (100, 103) for the final one (issue 2229), and writes the final
   one to its log. Here interim answers are left out.
+- It refuses, or misreads, heads of answers that a recipient may mend. Here they are (`mending.py`).
 
 For that, three methods of `HttpStream` (mitmproxy `proxy/layers/http/__init__.py`) and three
 functions of `_http1.py` are wrapped; they are alike in 11.0.2 and 12.3.1. A mitmproxy that has
@@ -46,6 +47,7 @@ from mitmproxy.proxy import commands, mode_specs
 from mitmproxy.proxy.layers.http import DropStream, HttpStream, SendHttp, _events, _hooks, _http1
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
+from upstream.mending import mend
 from upstream.patches import Function, replace, unknown
 
 Commands = Generator[Any, Any, Any]
@@ -203,6 +205,8 @@ def install(answer: Answer, limit: Limit, refusal: Refusal) -> Callable[[], None
     def read_final_headers(self: _http1.Http1Client, event: Any) -> Commands:
         while _INTERIM_ANSWER.match(bytes(self.buf)) and self.buf.maybe_extract_lines():
             pass
+        if _is_reverse(self.context.client):
+            mend(self.buf)
         return read_headers(self, event)
 
     def read_request_head(self: _http1.Http1Server, event: Any) -> Commands:
