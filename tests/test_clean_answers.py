@@ -1,11 +1,17 @@
 """Answers that browsers take as they are: cookies, our own messages, and what is mended."""
 
+import json
+import socket
 from collections.abc import Callable
+from email.utils import parsedate_to_datetime
 
 import pytest
 from h11._receivebuffer import ReceiveBuffer
+from messages import answers
+from mitmproxy import http
+from mitmproxy.net.http.http1 import read_response_head
 from playwright.sync_api import BrowserContext
-from support import Message, Mitmdump, Upstream, answer, no_minutes
+from support import Client, Message, Mitmdump, Upstream, answer, free_port, no_minutes
 from upstream.mending import mend, mended
 
 ProxyWith = Callable[..., Mitmdump]
@@ -186,3 +192,131 @@ def test_what_may_be_mended_arrives_and_the_next_answer_is_the_next_ones(
     else:
         assert rest.startswith(b"HTTP/1.1 200 ")
         assert rest.endswith(b"\r\n\r\nfine")
+
+
+# Our own answers
+
+
+def assert_clean(method: str, got: http.Response) -> None:
+    """Whether it breaks no rule of RFC 9110 that a check by httplint (PyPI) has found broken."""
+    headers = got.headers
+    assert parsedate_to_datetime(headers["date"]).tzinfo  # 6.6.1
+    if got.status_code == 204:  # 8.6
+        assert not {"content-length", "transfer-encoding", "content-type"} & set(headers)
+        assert not got.raw_content
+        return
+    assert headers["cache-control"] == "no-store"
+    if got.status_code == 303:
+        assert headers["content-length"] == "0"
+        return
+    assert headers["content-type"] in ("application/json", "text/html; charset=utf-8")
+    assert int(headers["content-length"]) > 0
+    if method == "HEAD":  # 9.3.2
+        assert not got.raw_content
+    else:
+        assert len(got.raw_content or b"") == int(headers["content-length"])
+    if got.status_code == 401:  # 15.5.2; a browser knows no dialog for it
+        assert headers["www-authenticate"] == 'Cookie realm="cookie-auth"'
+
+
+METHODS = ["GET", "HEAD", "POST"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("code", answers.STATUS_OF)
+def test_a_refusal_is_clean(code: str, method: str) -> None:
+    got = answers.refusal(method, code, "So it is.")
+    assert got.status_code == answers.STATUS_OF[code]
+    assert_clean(method, got)
+
+
+BY_SCRIPT = ("Sec-Fetch-Mode: cors",)
+BY_LINK = ("Sec-Fetch-Mode: navigate",)
+FROM_3999 = ("Origin: http://localhost:3999",)
+OWN_ANSWERS = {
+    "login": ("/api/login", (), 200),
+    "logout": ("/api/logout", BY_SCRIPT, 200),
+    "logout by a link": ("/api/logout", BY_LINK, 303),
+    "logout of an allowed origin": ("/api/logout", FROM_3999, 200),
+    "logout of a foreign page": ("/api/logout", ("Sec-Fetch-Site: cross-site",), 403),
+    "refresh": ("/api/refresh", ("Cookie: auth-token=t; auth-token-refresh=r",), 200),
+    "refresh without a token": ("/api/refresh", (), 401),
+    "prefetched logout": ("/api/logout", ("Sec-Purpose: prefetch",), 503),
+    "no header line": ("/api/me", ("X",), 400),
+    "no header name": ("/api/me", ("X Y: z",), 400),
+    "a folded field": ("/api/me", ("X: y\r\n z",), 400),
+    "outside the prefix": ("/elsewhere", (), 404),
+    "another host": ("http://evil.test/api/me", ("Host: evil.test",), 403),
+    "a malformed answer": ("/api/malformed", (), 502),
+}
+
+
+def sent(head: str, client: Client) -> http.Response:
+    """The answer to a request with this head, read by the bytes until the connection closes."""
+    with socket.create_connection(("127.0.0.1", client.port), timeout=30) as sock:
+        sock.sendall(f"{head}\r\nConnection: close\r\n\r\n".encode())
+        got = b"".join(iter(lambda: sock.recv(65536), b""))
+    lines, _, body = got.partition(b"\r\n\r\n")
+    response = read_response_head(lines.split(b"\r\n"))
+    response.raw_content = body
+    return response
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("target", "fields", "status"), OWN_ANSWERS.values(), ids=OWN_ANSWERS.keys()
+)
+def test_an_answer_of_our_own_is_clean(
+    proxy_with: ProxyWith,
+    upstream: Upstream,
+    method: str,
+    target: str,
+    fields: tuple[str, ...],
+    status: int,
+) -> None:
+    def api(request: Message) -> bytes:
+        if request.target == "/malformed":
+            return b"HTTP/1.1 200 OK\r\nX Y: z\r\n\r\n"
+        body = json.dumps({"authToken": "t", "refreshToken": "r"})
+        return answer("" if request.method == "HEAD" else body)
+
+    if (method, target) == ("HEAD", "/api/login"):
+        return  # which has no token, so it is the API's own
+    upstream.respond = api
+    client = proxy_with(
+        "cookie_auth_prefix=/api",
+        "cookie_auth_refresh=/refresh",
+        "cookie_auth_allowed_origins=http://localhost:3999",
+    ).client
+    host = () if any(field.startswith("Host:") for field in fields) else ("Host: localhost",)
+    got = sent("\r\n".join((f"{method} {target} HTTP/1.1", *host, *fields)), client)
+    assert got.status_code == status
+    assert_clean(method, got)
+
+
+@pytest.mark.parametrize("more", [(), ("Access-Control-Request-Headers: x-a, x-b",)])
+def test_a_preflight_is_clean(proxy_with: ProxyWith, more: tuple[str, ...]) -> None:
+    client = proxy_with("cookie_auth_allowed_origins=http://localhost:3999").client
+    asks = ("Host: localhost", *FROM_3999, "Access-Control-Request-Method: PUT", *more)
+    got = sent("\r\n".join(("OPTIONS /me HTTP/1.1", *asks)), client)
+    assert got.status_code == 204
+    assert_clean("OPTIONS", got)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("mode", ["navigate", "cors"])
+def test_the_page_of_a_front_end_that_is_down_is_clean(
+    start: Callable[..., Mitmdump], method: str, mode: str
+) -> None:
+    options = ("cookie_auth_prefix=/api", f"cookie_auth_frontend=http://localhost:{free_port()}")
+    client = start(*(part for option in options for part in ("--set", option))).client
+    got = sent(f"{method} / HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Mode: {mode}", client)
+    assert got.status_code == 502
+    assert_clean(method, got)
+
+
+def test_a_cookie_that_does_not_open_is_a_clean_401(proxy_with: ProxyWith) -> None:
+    client = proxy_with("cookie_auth_secret=0123456789abcdef").client
+    got = sent("GET /me HTTP/1.1\r\nHost: localhost\r\nCookie: auth-token=junk", client)
+    assert got.status_code == 401
+    assert_clean("GET", got)

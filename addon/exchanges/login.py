@@ -6,6 +6,7 @@ import json
 
 from credentials import carriers
 from credentials.forwarded import hide_secrets
+from messages import answers
 from messages.answers import Refused
 from messages.headers import IndexedHeaders
 from mitmproxy import http
@@ -119,6 +120,8 @@ class Login(Api):
             handing_out.hand_out_captured(self, response, self.bare(captured))
         else:
             self._capture(response, self.bare(captured))
+        if captured:
+            answers.with_date(response)  # it is ours now
         self.finish_answer(response)
 
     def _capture(self, response: http.Response, captured: capture.Captured) -> None:

@@ -2,7 +2,6 @@
 
 from messages import answers
 from messages.answers import Refused
-from mitmproxy import http
 from tokens import capture
 from tokens.capture import Captured
 
@@ -39,7 +38,7 @@ class Refresh(Api):
         renewed = await renewal.renew(self)
         if not isinstance(renewed, Captured):
             raise renewed or Refused("upstream_unreachable", "The API did not renew the token.")
-        response = http.Response.make(200)
+        response = answers.make(200)
         capture.replace_body(response, renewed)
         self.add_new_cookies(response)
         self.answer_cors(response)

@@ -3,6 +3,7 @@
 import logging
 import traceback
 
+from messages import answers
 from messages.answers import Refused
 from messages.text import printable
 from mitmproxy import http
@@ -68,7 +69,7 @@ class Refusal(Exchange):
         return self.flow.response
 
     def _answer(self) -> None:
-        self.flow.response = http.Response.make(500)  # stays if there is an error in ours, too
+        self.flow.response = answers.make(500)  # stays if there is an error in ours, too
         try:
             self.flow.response = self._response()
         except Exception as error:

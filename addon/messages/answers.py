@@ -3,6 +3,7 @@
 import html
 import json
 from collections.abc import Mapping
+from email.utils import formatdate
 
 from mitmproxy import http
 from werkzeug.datastructures import MIMEAccept
@@ -22,6 +23,9 @@ STATUS_OF = {
     "addon_not_loaded": 503,
 }
 """Every refusal that there is: its code in the JSON body, and its HTTP status."""
+
+CHALLENGE = 'Cookie realm="cookie-auth"'
+"""What a 401 asks for (RFC 9110, 15.5.2), by a scheme for which no browser has a dialog."""
 
 ABOUT_THE_ANSWER = ("login_unreadable", "token_leak", "token_not_found")
 """Those of an answer of the API, which has got the request."""
@@ -50,6 +54,23 @@ class Refused(Exception):
         )
 
 
+def make(
+    status: int, body: str | bytes = b"", headers: Mapping[str, str] | None = None
+) -> http.Response:
+    """An answer of the proxy's own, with its Date (RFC 9110, 6.6.1)."""
+    response = http.Response.make(status, body, headers or {})
+    with_date(response)
+    if status == 204:
+        del response.headers["content-length"]  # RFC 9110, 8.6
+    return response
+
+
+def with_date(response: http.Response) -> None:
+    """Say when this is answered, if it does not say it, in place."""
+    if "date" not in response.headers:
+        response.headers["Date"] = formatdate(usegmt=True)
+
+
 def json_answer(
     method: str,
     status: int,
@@ -57,7 +78,7 @@ def json_answer(
     headers: Mapping[str, str] | None = None,
 ) -> http.Response:
     """A JSON response to a request with this method, never stored by a cache."""
-    response = http.Response.make(
+    response = make(
         status,
         json.dumps(payload),
         {"Content-Type": "application/json", "Cache-Control": "no-store", **(headers or {})},
@@ -76,13 +97,15 @@ def without_body_for_head(method: str, response: http.Response) -> http.Response
 
 
 def refusal(method: str, code: str, message: str) -> http.Response:
-    return json_answer(method, STATUS_OF[code], {"error": code, "message": message})
+    status = STATUS_OF[code]
+    headers = {"WWW-Authenticate": CHALLENGE} if status == 401 else {}
+    return json_answer(method, status, {"error": code, "message": message}, headers)
 
 
 def frontend_down(frontend: str, reason: str) -> http.Response:
     """The page for a person whose front end does not answer; it reloads until it does."""
     page = _FRONTEND_DOWN.format(frontend=html.escape(frontend), reason=html.escape(reason))
-    return http.Response.make(
+    return make(
         502, page, {"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-store"}
     )
 
@@ -114,7 +137,7 @@ def logged_out(
     `upstream` says what became of the logout at the API, None if it was not told.
     """
     if is_navigation(headers):
-        return http.Response.make(303, b"", {"Location": redirect_to, "Cache-Control": "no-store"})
+        return make(303, b"", {"Location": redirect_to, "Cache-Control": "no-store"})
     told = {} if upstream is None else {"upstream": upstream}
     return json_answer(method, 200, {"loggedIn": False, **told})
 

@@ -1,5 +1,6 @@
 """CORS answers of our own for the allowed origins; the API's are never added to."""
 
+from messages import answers
 from mitmproxy import http
 
 _PREFIX = b"access-control-"
@@ -41,7 +42,7 @@ def preflight_answer(request: http.Request, origin: str) -> http.Response:
 
     With credentials, `*` has no meaning in these headers (Fetch, 3.3.4), so they echo the request.
     """
-    response = http.Response.make(204)
+    response = answers.make(204)
     answer_cors(response, origin, varies=True)
     asked, granted = request.headers, response.headers
     granted["Access-Control-Max-Age"] = "600"

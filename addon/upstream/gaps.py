@@ -210,11 +210,12 @@ def install(answer: Answer, limit: Limit, refusal: Refusal) -> Callable[[], None
         return read_headers(self, event)
 
     def read_request_head(self: _http1.Http1Server, event: Any) -> Commands:
+        method = "HEAD" if bytes(self.buf).startswith(b"HEAD ") else "GET"
         for command in read_request(self, event):
             # All that it sends itself is the page, which says why, and quotes the line.
             if isinstance(command, commands.SendData) and _is_reverse(self.context.client):
                 reason = describe(html.unescape(command.data.decode(errors="replace")), BAD_REQUEST)
-                response = refusal("GET", BAD_REQUEST, f"The request was refused: {reason}.")
+                response = refusal(method, BAD_REQUEST, f"The request was refused: {reason}.")
                 response.headers["Connection"] = "close"
                 command.data = assemble_response(response)
             yield command
