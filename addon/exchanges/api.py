@@ -164,8 +164,9 @@ class Api(Exchange):
             response = await self._whole(response)
         if self.hands_out:
             handing_out.hand_out(self, response)
-        self.leak_alarm.check_body(response)
-        self.settle_cookies(response)
+        if not response.stream:  # else they have gone with its head
+            self.leak_alarm.check_body(response)
+            self.settle_cookies(response)
         self.finish_answer(response)
 
     def failed(self, code: str, reason: str) -> http.Response | None:
