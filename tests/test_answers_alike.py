@@ -1,11 +1,16 @@
 """An answer whose head is as one before, but for the date, is translated as that was."""
 
+import gzip
+import json
 from collections.abc import Callable
 
 import pytest
 from exchanges.answer_heads import AnswerHeads
 from mitmproxy import http
+from page import Page
 from support import Client, Mitmdump, Upstream, answer
+from test_stand_in_answers import TOKEN, sign_in
+from token_api import bearer
 
 FIRST = "Sun, 29 Nov 2026 10:00:00 GMT"
 BROWSER = [
@@ -32,7 +37,7 @@ def seen(heads: AnswerHeads, *responses: http.Response, only: bool = True) -> li
         return only
 
     for one in responses:
-        heads.translate(one, translate)
+        heads.translate(one, translate, lambda _: None)
         assert one.headers["x-translated"] == "yes"
     return anew
 
@@ -74,6 +79,11 @@ def test_long_heads_are_not_remembered_and_of_others_only_a_few() -> None:
 
 
 @pytest.fixture
+def page(proxy_with: Callable[..., Mitmdump]) -> Page:
+    return Page(proxy_with().client)
+
+
+@pytest.fixture
 def ask(proxy_with: Callable[..., Mitmdump], upstream: Upstream) -> Callable[..., list[str]]:
     """Ask thrice for the same, and get this field of the answers."""
     client: Client = proxy_with().client
@@ -111,3 +121,41 @@ def test_a_token_in_a_head_that_was_fine_before_is_found(ask: Callable[..., list
     got = ask("x", plain, leaking, leaking)
     assert got[0] == "y"
     assert not any("token-of-ada" in value for value in got)
+
+
+def test_what_streams_streams_each_time(page: Page, upstream: Upstream) -> None:
+    """And has its stand-ins, and a head as the first had."""
+    given = sign_in(page, upstream)
+    body = b'{"you": "%s"}' % TOKEN.encode()
+    packed = gzip.compress(body)
+    chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(packed), packed)
+    upstream.respond = lambda request: answer(
+        chunks,
+        Content_Type="application/json",
+        Content_Encoding="gzip",
+        Transfer_Encoding="chunked",
+        ETag='"a"',
+    )
+    first, *others = (bearer(page, given) for _ in range(4))
+    assert json.loads(first.body) == {"you": given}
+    for other in others:
+        assert other.body == first.body
+        assert other.one("etag") == first.one("etag")
+        assert other.one("content-encoding") is None
+    # One that does not stream, in between
+    upstream.answers(body)
+    assert json.loads(bearer(page, given).body) == {"you": given}
+
+
+def test_a_logout_is_one_though_its_answer_streams_as_others_did(
+    page: Page, upstream: Upstream
+) -> None:
+    given = sign_in(page, upstream)
+    upstream.respond = lambda request: answer(
+        b"2\r\n{}\r\n0\r\n\r\n", Content_Type="application/json", Transfer_Encoding="chunked"
+    )
+    for _ in range(2):
+        assert page.get("/logout-all", authorization=f"Bearer {given}").set_cookies == []
+        assert bearer(page, given, "/me").status == 200
+    page.post("/auth/logout", authorization=f"Bearer {given}")
+    assert not page.cookies

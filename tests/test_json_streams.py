@@ -279,3 +279,13 @@ def test_a_front_ends_json_streams_too(proxy_with: ProxyWith, upstream: Upstream
         read_until(sock, b"[1")
         seen.set()
         assert read_until(sock, b"]") == b"]"
+
+
+def test_the_log_has_no_line_for_each_answer_that_streams(
+    start: Callable[..., Mitmdump], upstream: Upstream
+) -> None:
+    mitmdump = start()
+    upstream.respond = lambda request: in_chunks("{}")
+    assert mitmdump.client.get("/items").body == b"{}"
+    mitmdump.wait_for_log("client disconnect")
+    assert "Streaming" not in mitmdump.log

@@ -24,23 +24,32 @@ class AnswerHeads:
     """The last few, as they came and as they went, for one decision (see `router.Router`)."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, bytes, Fields], tuple[bytes, Fields]] = {}
+        self._known: dict[tuple[int, bytes, Fields], tuple[bytes, Fields, bool]] = {}
 
-    def translate(self, response: http.Response, anew: Callable[[http.Response], bool]) -> None:
+    def translate(
+        self,
+        response: http.Response,
+        anew: Callable[[http.Response], bool],
+        stream: Callable[[http.Response], None],
+    ) -> None:
         """Translate an answer's head as one before, in place, or by `anew`.
 
-        That says whether it has changed nothing else, so that it need not be asked for one alike.
+        That says whether it has changed nothing else, so that it need not be asked for one alike;
+        but it may let the body stream, as `stream` does for the next one.
         """
         data = response.data
         fields, date = _undated(data.headers.fields)
         came = data.status_code, data.reason, fields
         if known := self._known.get(came):
-            data.reason, fields = known
+            data.reason, fields, streams = known
+            if streams:
+                stream(response)
             response.headers = IndexedHeaders.with_fields(_dated(fields, date))
         elif anew(response) and sum(len(name) + len(value) for name, value in fields) <= _LONGEST:
             if len(self._known) == _MOST:
                 self._known.clear()
-            self._known[came] = data.reason, _undated(data.headers.fields)[0]
+            new, _ = _undated(data.headers.fields)
+            self._known[came] = data.reason, new, bool(response.stream)
 
 
 def _undated(fields: Fields) -> tuple[Fields, bytes]:

@@ -126,9 +126,12 @@ class Api(Exchange):
         assert response
         is_first = not (self.asked_to_renew or self.is_shared)
         if self.heads and is_first and not request.raw_content and not request.stream:
-            self.heads.translate(response, self._translates_only)
+            self.heads.translate(response, self._translates_only, self._stream)
         else:
             self._decide_about(response)
+        if response.stream:
+            self.settle_cookies(response)
+            self.add_new_cookies(response)
 
     def _translates_only(self, response: http.Response) -> bool:
         """Decide about an answer; whether that has changed its head and nothing else, and so is all
@@ -137,7 +140,7 @@ class Api(Exchange):
         held, told = self.held, len(self.flow.metadata)
         self._decide_about(response)
         changed = self.new_cookies or self.api_cookies or self.held is not held
-        waits = response.stream or self.hands_out or response.status_code in (206, 401)
+        waits = self.hands_out or response.status_code in (206, 401)
         return not (changed or waits or len(self.flow.metadata) != told)
 
     def _decide_about(self, response: http.Response) -> None:
@@ -149,9 +152,7 @@ class Api(Exchange):
         if self._is_renewable(response) or asks_again or self.is_shared:
             response.stream = False  # what is here already cannot stream
         elif self._streams(response):
-            self.leak_alarm.stream(response)
-            self.settle_cookies(response)
-            self.add_new_cookies(response)
+            self._stream(response)
 
     async def answer(self) -> None:
         response = self.flow.response
@@ -359,6 +360,9 @@ class Api(Exchange):
         if self.hands_out or not streaming.response_streams(response):
             return False
         return not self.leak_alarm.wants_whole(response)
+
+    def _stream(self, response: http.Response) -> None:
+        self.leak_alarm.stream(response)
 
     def _is_part_of_text(self, response: http.Response) -> bool:
         """Whether a token may stand half in this answer, which is a part of a longer one."""

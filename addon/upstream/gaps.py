@@ -8,7 +8,7 @@
 - It raises on HTTP/1 trailers and leaves the client waiting (mitmproxy issue 2474). Here they are
   discarded, as RFC 9110, 6.5.1 allows.
 - Its log and the flow's error quote what it could not read, which may hold a token. Here the
-  quotation is left out.
+  quotation is left out, and so is a line for each message that streams.
 - It takes an HTTP/1 interim answer (100, 103) for the final one (issue 2229), and writes the final
   one to its log. Here interim answers are left out.
 - It refuses, or misreads, heads of answers that a recipient may mend. Here they are (`mending.py`).
@@ -111,8 +111,13 @@ def without_quotations(text: str) -> str:
 
 
 class _WithoutQuotations(logging.Filter):
+    """Leaves out, too, that a message streams: most that do not say their length do here."""
+
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = without_quotations(record.getMessage()), ()
+        message = record.getMessage()
+        if message.startswith(("Streaming response from ", "Streaming request to ")):
+            return False
+        record.msg, record.args = without_quotations(message), ()
         return True
 
 
