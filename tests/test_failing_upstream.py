@@ -10,7 +10,7 @@ import pytest
 import trustme
 from support import Client, Message, Mitmdump, Upstream, answer, free_port, running
 from test_protocols import Http2Browser, request_over_http2
-from upstream.gaps import describe, without_quotations
+from upstream.reasons import describe, without_quotations
 
 ProxyWith = Callable[..., Mitmdump]
 

@@ -20,6 +20,7 @@ STATUS_OF = {
     "token_not_found": 502,
     "upstream_unreachable": 502,
     "addon_not_loaded": 503,
+    "upstream_timeout": 504,
 }
 """Every refusal that there is: its code in the JSON body, and its HTTP status."""
 
@@ -79,12 +80,11 @@ def refusal(method: str, code: str, message: str) -> http.Response:
     return json_answer(method, STATUS_OF[code], {"error": code, "message": message})
 
 
-def frontend_down(frontend: str, reason: str) -> http.Response:
+def frontend_down(frontend: str, code: str, reason: str) -> http.Response:
     """The page for a person whose front end does not answer; it reloads until it does."""
     page = _FRONTEND_DOWN.format(frontend=html.escape(frontend), reason=html.escape(reason))
-    return http.Response.make(
-        502, page, {"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-store"}
-    )
+    headers = {"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-store"}
+    return http.Response.make(STATUS_OF[code], page, headers)
 
 
 _FRONTEND_DOWN = """<!doctype html>
