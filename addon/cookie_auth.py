@@ -140,6 +140,8 @@ class CookieAuth:
             if name.startswith("cookie_auth"):
                 near = difflib.get_close_matches(name, names, n=1, cutoff=0)
                 logger.error("%s: there is no such option; is it %s?", name, near[0])
+        for name in self._network().proxies.unfit:
+            logger.warning("%s names no http proxy, such as http://HOST:3128: it is left out", name)
         modes = [ProxyMode.parse(mode) for mode in ctx.options.mode]
         if ctx.options.server and not any(isinstance(mode, ReverseMode) for mode in modes):
             logger.error("cookie-auth needs to know its API: add --mode reverse:URL")

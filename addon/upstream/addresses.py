@@ -28,6 +28,8 @@ UNKNOWN_NAME = "its name is not known"
 NO_NAME_SERVER = "no name server answers"
 NO_WAY = "there is no way there from this network"
 TOO_SLOW = f"no connection within {SECONDS_TO_CONNECT} seconds"
+OTHERWISE = "connecting failed: "
+"""What goes before the system's own words."""
 
 _TOLD_FIRST = (REFUSED, TOO_SLOW, UNKNOWN_NAME, NO_NAME_SERVER)
 _WORDS = {
@@ -37,7 +39,6 @@ _WORDS = {
     errno.EADDRNOTAVAIL: NO_WAY,
     errno.EAFNOSUPPORT: NO_WAY,
     errno.ETIMEDOUT: TOO_SLOW,
-    errno.ECONNRESET: "it ended the connection at once",
 }
 
 
@@ -52,7 +53,8 @@ class NotConnected(OSError):
         if isinstance(error, socket.gaierror):
             return cls(NO_NAME_SERVER if error.errno == socket.EAI_AGAIN else UNKNOWN_NAME)
         number = getattr(error, "errno", None)
-        return cls(_WORDS.get(number or 0) or (os.strerror(number) if number else "it failed"))
+        said = os.strerror(number) if number else type(error).__name__
+        return cls(_WORDS.get(number or 0) or OTHERWISE + said)
 
 
 def is_loopback(host: str) -> bool:

@@ -44,9 +44,6 @@ class Upstream(NamedTuple):
         authority = f"{f'[{request.host}]' if ':' in request.host else request.host}:{request.port}"
         return cls(request.scheme, authority, option, _described(request.scheme, via))
 
-    def url(self, scheme: str) -> str:
-        return f"{self.option}{scheme}://{self.authority}"
-
 
 def _described(scheme: str, via: ServerSpec | None) -> str:
     return f"the proxy {via[1][0]}:{via[1][1]} ({scheme.upper()}_PROXY)" if via else ""
@@ -89,6 +86,7 @@ _WORDS = tuple(
         (f"({addresses.UNKNOWN_NAME}|{addresses.NO_NAME_SERVER}|{addresses.NO_WAY})$",
          "{0}; " + _NETWORK),
         (f"{addresses.TOO_SLOW}$", addresses.TOO_SLOW + "; " + _NETWORK),
+        (addresses.OTHERWISE + r"([\w ,/()-]+)$", addresses.OTHERWISE + "{0}"),
         (f"{NO_HANDSHAKE}$", NO_HANDSHAKE + "; see whether {option}URL is right"),
         (f"{NO_ANSWER}$", "it took longer than cookie_auth_answer_timeout allows"),
         (f"{NO_SOCKETS}$", NO_SOCKETS),
@@ -102,7 +100,7 @@ _WORDS = tuple(
         (r"Certificate verify failed: ([\w -]+)",
          "its certificate is not trusted ({0}); " + _TRUST),
         (r"The remote server does not speak TLS|.*wrong version number|.*packet length too long",
-         "it speaks http, not https; say {http}"),
+         "it speaks http, not https; say {as_other}"),
         (r"The remote server and mitmproxy cannot agree on a TLS version",
          "it speaks an old TLS only; allow that with --set tls_version_server_min=TLS1"),
         (r"OpenSSL .*certificate required", "it wants a certificate of yours; name it with --set"
@@ -110,13 +108,16 @@ _WORDS = tuple(
         (r"OpenSSL .*no application protocol", "it speaks none of the HTTP versions offered"),
         (r"OpenSSL .*'([\w/ -]+)'\)", "TLS with it failed ({0})"),
         # HTTP/1 (mitmproxy `_http1.py`), which got what is no answer
-        (r"unexpected server response: b['\"]\\x15\\x03", "it speaks https, not http; say {https}"),
+        (r"unexpected server response: b['\"]\\x15\\x03",
+         "it speaks https, not http; say {as_other}"),
         (r"unexpected server response: b['\"]\\x00\\x00.\S{0,3}\\x04",
          "it speaks HTTP/2 only, which mitmproxy does over https only"),
-        (r"connection closed$", "it closed the connection at once; see whether {option}URL is right"),
-        (f"{CLOSED}$", "it closed the connection without an answer"),
+        (r"connection closed$",
+         "it closed the connection at once; if it speaks {other}, say {as_other}"),
+        (f"{CLOSED}$", "it closed the connection without an answer{perhaps}"),
         (r"HTTP/1 protocol error: peer closed connection",
          "it closed the connection in the middle of its answer"),
+        (r"HTTP/2 connection closed", "it ended the HTTP/2 connection"),
     )
 )  # fmt: skip
 
@@ -132,13 +133,16 @@ def describe(message: str, code: str = UNREACHABLE, upstream: Upstream = SOMEWHE
 
     It goes on after "No answer from https://api.example.com: ", and has no full stop.
     """
+    other = "http" if upstream.scheme == "https" else "https"
+    as_other = f"{upstream.option}{other}://{upstream.authority}"
     for pattern, words in _WORDS:
         if code != BAD_REQUEST and (match := pattern.match(message)):
             reason = words.format(
                 *match.groups(),
                 option=upstream.option,
-                http=upstream.url("http"),
-                https=upstream.url("https"),
+                other=other,
+                as_other=as_other,
+                perhaps=f"; if it speaks https, say {as_other}" if other == "https" else "",
                 variable=f"{upstream.scheme.upper()}_PROXY",
             )
             on_the_way = message.startswith("Upstream proxy") or message in _OF_THE_FIRST_HOP
