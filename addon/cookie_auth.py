@@ -181,7 +181,6 @@ class CookieAuth:
     async def responseheaders(self, flow: http.HTTPFlow) -> None:
         """Decide about the answer's headers; a streamed one's are sent right after this hook."""
         if is_reverse(flow):
-            connections.frame(flow)
             await self._let(flow, "answer_head")
 
     async def response(self, flow: http.HTTPFlow) -> None:

@@ -133,8 +133,11 @@ class Connections:
 
         def validate(stream: HttpStream, request: bool) -> Commands:
             if not request and self._is_from_the_proxy(stream.flow):
-                return _fail(stream, reasons.WANTS_PASSWORD)
-            return check_invalid(stream, request)
+                return (yield from _fail(stream, reasons.WANTS_PASSWORD))
+            refused = yield from check_invalid(stream, request)
+            if not request and not refused:
+                frame(stream.flow)
+            return refused
 
         def begin_tls(layer: ServerTLSLayer) -> Commands:
             if _is_reverse(layer.context.client):
