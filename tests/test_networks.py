@@ -494,6 +494,14 @@ def test_a_dead_address_beside_a_good_one_is_not_waited_for(
     dead.close()
 
 
+def test_localhost_is_reached_though_one_of_its_addresses_is_dead(serve: Start) -> None:
+    dead = Nowhere("127.0.0.1")
+    alive = Upstream("::1", dead.port)
+    assert serve(f"http://localhost:{dead.port}").client.get("/me").status == 200
+    alive.close()
+    dead.close()
+
+
 @pytest.mark.parametrize(
     ("outcomes", "words"),
     [
@@ -689,6 +697,20 @@ def test_an_http1_browser_reaches_an_api_that_speaks_http2_only(
     assert not {"host", "connection", "transfer-encoding", "cookie"} & {*login, *me}
     assert me["auth-token"] == "sekret"
     assert api.bodies == [b"{}", b"body", b""]
+
+
+def test_a_websocket_of_an_api_that_speaks_http2_only_is_told_off(
+    serve: Start, confdir: Path
+) -> None:
+    context, authority = certified("localhost")
+    api = Http2Upstream(context)
+    client = serve(f"https://localhost:{api.port}", trusting(authority, confdir)).client
+    host = f"Host: localhost:{client.port}\r\n"
+    upgrade = f"GET /s HTTP/1.1\r\n{host}Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    assert b"passes no WebSocket" in client.raw(upgrade.encode())
+    both = client.raw(f"GET /me HTTP/1.1\r\n{host}\r\n{upgrade}".encode())
+    assert both.startswith(b"HTTP/1.1 200")
+    assert b"passes no WebSocket" in both
 
 
 def test_an_api_that_refuses_http1_is_spoken_to_in_http2(serve: Start, confdir: Path) -> None:
@@ -897,7 +919,7 @@ BEHIND = API._replace(proxy="the proxy p.test:3128 (HTTPS_PROXY)")
          "TLS with it failed (sslv3 alert handshake failure)"),
         (r"unexpected server response: b'\x15\x03\x01\x00'", HTTP_API,
          "say --mode reverse:https://api.test:80"),
-        (r"unexpected server response: b'\x00\x00\x12\x04\x00'", HTTP_API, "speaks HTTP/2 only"),
+        (r"unexpected server response: b'\x00\x00\x12\x04\x00'", HTTP_API, "speaks HTTP/2"),
         ("server closed connection", API, "closed the connection without an answer"),
         ("HTTP/1 protocol error: peer closed connection without sending sekret", API,
          "in the middle of its answer"),

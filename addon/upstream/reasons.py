@@ -22,7 +22,7 @@ NO_ANSWER = "no answer in time"
 CLOSED = "server closed connection"
 """What mitmproxy says when an HTTP/1 server has closed before an answer (`_http1.py`)."""
 WANTS_PASSWORD = "Upstream proxy refused: 407"
-NO_SOCKETS = "it speaks HTTP/2 only, over which mitmproxy passes no WebSocket"
+NO_SOCKETS = "it speaks HTTP/2, over which mitmproxy passes no WebSocket, and nothing without TLS"
 
 
 class Upstream(NamedTuple):
@@ -105,13 +105,14 @@ _WORDS = tuple(
          "it speaks an old TLS only; allow that with --set tls_version_server_min=TLS1"),
         (r"OpenSSL .*certificate required", "it wants a certificate of yours; name it with --set"
          " client_certs=FILE"),
-        (r"OpenSSL .*no application protocol", "it speaks none of the HTTP versions offered"),
+        (r"OpenSSL .*no application protocol", "it speaks no HTTP version that was offered"
+         " (WebSockets need HTTP/1.1)"),
         (r"OpenSSL .*'([\w/ -]+)'\)", "TLS with it failed ({0})"),
         # HTTP/1 (mitmproxy `_http1.py`), which got what is no answer
         (r"unexpected server response: b['\"]\\x15\\x03",
          "it speaks https, not http; say {as_other}"),
         (r"unexpected server response: b['\"]\\x00\\x00.\S{0,3}\\x04",
-         "it speaks HTTP/2 only, which mitmproxy does over https only"),
+         NO_SOCKETS),
         (r"connection closed$",
          "it closed the connection at once; if it speaks {other}, say {as_other}"),
         (f"{CLOSED}$", "it closed the connection without an answer{perhaps}"),
