@@ -903,7 +903,7 @@ BEHIND = API._replace(proxy="the proxy p.test:3128 (HTTPS_PROXY)")
 @pytest.mark.parametrize(
     ("message", "upstream", "words"),
     [
-        (addresses.REFUSED, API, "nothing listens there; start it, or mend --mode reverse:URL"),
+        (addresses.REFUSED, API, "start it, or correct its address: --mode reverse:URL"),
         (addresses.REFUSED, BEHIND, "the proxy p.test:3128 (HTTPS_PROXY): nothing listens there"),
         ("connecting failed: Too many open files", API, "connecting failed: Too many open files"),
         (addresses.UNKNOWN_NAME, API, "wants a proxy (HTTPS_PROXY)"),

@@ -100,8 +100,8 @@ _FRONTEND_DOWN = """<!doctype html>
 </style>
 <h1>Waiting for the front end</h1>
 <p>cookie-auth cannot reach your dev server at <code>{frontend}</code>: {reason}.</p>
-<p>Start it in your front end's folder, for example with <code>npm run dev</code>, on that address
-(<code>cookie_auth_frontend</code>). This page tries again every two seconds.</p>
+<p>Most dev servers start with <code>npm run dev</code> in the front end's folder. This page tries
+again every two seconds.</p>
 </html>
 """
 

@@ -82,7 +82,8 @@ _WORDS = tuple(
     (re.compile(pattern, re.DOTALL), words)
     for pattern, words in (
         # addresses.py, and the limits of connections.py
-        (f"{addresses.REFUSED}$", addresses.REFUSED + "; start it, or mend {option}URL"),
+        (f"{addresses.REFUSED}$",
+         addresses.REFUSED + "; start it, or correct its address: {option}URL"),
         (f"({addresses.UNKNOWN_NAME}|{addresses.NO_NAME_SERVER}|{addresses.NO_WAY})$",
          "{0}; " + _NETWORK),
         (f"{addresses.TOO_SLOW}$", addresses.TOO_SLOW + "; " + _NETWORK),
@@ -95,8 +96,8 @@ _WORDS = tuple(
         (r"Upstream proxy .*refused.*: (\d{3})", "it refused to connect ({0})"),
         # TLS (mitmproxy `proxy/layers/tls.py`)
         (r"Certificate verify failed: (hostname mismatch|IP address mismatch)",
-         "its certificate is for another name ({0}); mend {option}URL, or check no certificate"
-         " with --ssl-insecure"),
+         "its certificate is for another name ({0}); correct its address: {option}URL, or check no"
+         " certificate with --ssl-insecure"),
         (r"Certificate verify failed: ([\w -]+)",
          "its certificate is not trusted ({0}); " + _TRUST),
         (r"The remote server does not speak TLS|.*wrong version number|.*packet length too long",
