@@ -14,6 +14,7 @@ from mitmproxy.proxy.mode_specs import ReverseMode
 from upstream import addresses
 
 BAD_REQUEST, UNREACHABLE, TOO_LATE = "bad_request", "upstream_unreachable", "upstream_timeout"
+NO_ANSWERS = (UNREACHABLE, TOO_LATE)
 
 TOO_LONG = "it is too long to be read"
 """The reason for a flow whose request or answer went over its limit."""
