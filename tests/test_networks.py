@@ -42,9 +42,10 @@ class CompanyProxy:
     CONNECT opens a tunnel, a whole URL is fetched (RFC 9112, 3.2.2). Heads are recorded.
     """
 
-    def __init__(self, names: dict[str, int], password: str = "") -> None:
+    def __init__(self, names: dict[str, int], tls: ssl.SSLContext | None = None) -> None:
         self.names = names
-        self.password = password
+        self.tls = tls
+        self.password = ""
         self.silent = False
         self.heads: list[bytes] = []
         self.socket = socket.create_server(("127.0.0.1", 0))
@@ -58,7 +59,7 @@ class CompanyProxy:
                 threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
 
     def _serve(self, sock: socket.socket) -> None:
-        with sock, contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError), self._secured(sock) as sock:
             while True:
                 head = b""
                 while b"\r\n\r\n" not in head:
@@ -98,6 +99,9 @@ class CompanyProxy:
                     got = read_message(_waiting(), other)
                     assert got
                     sock.sendall(answer(got.body, got.status))
+
+    def _secured(self, sock: socket.socket) -> socket.socket:
+        return self.tls.wrap_socket(sock, server_side=True) if self.tls else sock
 
     @property
     def targets(self) -> list[str]:
@@ -323,6 +327,31 @@ def test_the_api_may_need_a_proxy_and_the_front_end_none(
     assert [message.target for message in frontend.received] == ["/page"]
     assert company.targets == ["GET http://api.test/me HTTP/1.1"] * 2
     frontend.close()
+
+
+def test_a_proxy_may_be_spoken_to_in_tls(
+    serve: Start, upstream: Upstream, confdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, authority = certified("localhost")
+    company = CompanyProxy({"api.test": upstream.port}, context)
+    company.password = "jo:sekret"
+    url = company.url.replace("http://127.0.0.1", "https://jo:sekret@localhost")
+    monkeypatch.setenv("HTTP_PROXY", url)
+    client = serve("http://api.test", trusting(authority, confdir)).client
+    assert client.get("/me").status == 200
+    assert company.targets == ["GET http://api.test/me HTTP/1.1"]
+    company.socket.close()
+
+
+def test_a_front_end_elsewhere_goes_by_the_proxy_too(
+    company: CompanyProxy, serve: Start, upstream: Upstream
+) -> None:
+    company.names["web.test"] = upstream.port
+    options = ("cookie_auth_prefix=/api", "cookie_auth_frontend=http://web.test")
+    mitmdump = serve(upstream.url, *options)
+    assert mitmdump.client.get("/page").status == 200
+    assert company.targets == ["GET http://web.test/page HTTP/1.1"]
+    mitmdump.wait_for_log("front end: http://web.test by the proxy")
 
 
 def test_a_proxy_that_is_down_is_named(serve: Start, monkeypatch: pytest.MonkeyPatch) -> None:
