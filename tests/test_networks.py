@@ -820,7 +820,7 @@ class Closing:
                 threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
 
     def _serve(self, sock: socket.socket) -> None:
-        with sock, contextlib.suppress(OSError):
+        with sock, contextlib.suppress(OSError, h11.RemoteProtocolError):
             for number in range(2):
                 request = read_message(h11.Connection(h11.SERVER), sock)
                 if not request:
@@ -907,8 +907,9 @@ def test_http_for_an_https_port_and_the_reverse_are_told(
     trust = trusting(authority, confdir)
     _, _, message = error_of(serve(f"http://localhost:{secure.port}", trust).client.get("/me"))
     # Some servers say so in TLS, this one just closes.
-    said = f"if it speaks https, say --mode reverse:https://localhost:{secure.port}"
+    said = f"it speaks https, not http; say --mode reverse:https://localhost:{secure.port}"
     assert said in message
+    assert not secure.received
     options = (
         "cookie_auth_prefix=/api",
         f"cookie_auth_frontend=https://localhost:{upstream.port}",
@@ -922,6 +923,21 @@ def test_http_for_an_https_port_and_the_reverse_are_told(
     said = f"if it speaks http, say cookie_auth_frontend=http://localhost:{upstream.port}"
     assert said in message
     secure.close()
+
+
+def test_a_server_that_closes_and_then_is_silent_keeps_nobody_waiting_long(serve: Start) -> None:
+    """Whether it speaks TLS is looked for, once; here nobody says."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def close_the_first() -> None:
+        sock, _ = listener.accept()
+        sock.recv(65536)
+        sock.close()
+
+    threading.Thread(target=close_the_first, daemon=True).start()
+    got = serve(f"http://127.0.0.1:{listener.getsockname()[1]}").client.get("/me")
+    assert error_of(got)[2].endswith("it closed the connection without an answer.")
+    listener.close()
 
 
 HTTP_API = reasons.Upstream("http", "api.test:80", "--mode reverse:", "")

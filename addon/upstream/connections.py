@@ -77,6 +77,10 @@ _PERHAPS_NO_HTTP1 = re.compile(
 )
 
 
+SECONDS_TO_LOOK = 2
+"""For TLS where there may be none: somebody waits for the answer that says so."""
+
+
 class _Limit(commands.RequestWakeup):
     """Asks to be told when somebody has waited long enough."""
 
@@ -100,6 +104,9 @@ class Connections:
         self._used: WeakSet[Server] = WeakSet()
         self._silent: WeakSet[Server] = WeakSet()
         """Those that were used before, and have not answered the latest request with a byte."""
+        self._looking_for_tls: WeakSet[Client] = WeakSet()
+        self._speaks_tls: dict[Any, bool] = {}
+        """Of addresses that ended a connection instead of answering to plain http."""
         self._sent_again: WeakSet[http.HTTPFlow] = WeakSet()
 
     def install(self) -> Callable[[], None]:
@@ -127,8 +134,11 @@ class Connections:
             return make_connection(stream)
 
         def handle_failure(stream: HttpStream, event: Any) -> Commands:
-            if event.message == reasons.CLOSED and self._may_be_sent_again(stream):
-                return self._send_again(stream)
+            if event.message == reasons.CLOSED and _waits(stream):
+                if self._may_be_sent_again(stream):
+                    return self._send_again(stream)
+                if stream.flow.request.scheme == "http" and not stream.flow.server_conn.via:
+                    return self._look_for_tls(stream, event, handle_protocol_error)
             return handle_protocol_error(stream, event)
 
         def validate(stream: HttpStream, request: bool) -> Commands:
@@ -141,7 +151,9 @@ class Connections:
 
         def begin_tls(layer: ServerTLSLayer) -> Commands:
             if _is_reverse(layer.context.client):
-                yield _Limit(addresses.SECONDS_TO_CONNECT, layer)
+                is_looking = layer.context.client in self._looking_for_tls
+                seconds = SECONDS_TO_LOOK if is_looking else addresses.SECONDS_TO_CONNECT
+                yield _Limit(seconds, layer)
             yield from start_tls(layer)
 
         def begin_tunnel(layer: _upstream_proxy.HttpUpstreamProxy) -> Commands:
@@ -284,6 +296,21 @@ class Connections:
         is_407 = flow.response is not None and flow.response.status_code == 407
         return is_407 and flow.server_conn.via is not None
 
+    def _look_for_tls(self, stream: HttpStream, event: Any, handle: Steps) -> Commands:
+        """Fail, and say so if the server speaks TLS: most such servers just close (OpenSSL 3)."""
+        flow = stream.flow
+        address = flow.request.host, flow.request.port
+        if address not in self._speaks_tls:
+            self._looking_for_tls.add(stream.context.client)
+            conn, error = yield GetHttpConnection(address, True, None)
+            self._looking_for_tls.discard(stream.context.client)
+            if conn:
+                yield from _close(stream, conn)
+            self._speaks_tls[address] = bool(conn) or error.startswith(reasons.UNTRUSTED)
+        if self._speaks_tls[address]:
+            event.message = reasons.SPEAKS_TLS
+        yield from handle(stream, event)
+
     # Limits
 
     def _is_over(self, layer: HttpLayer, limit: _Limit) -> Commands:
@@ -322,13 +349,11 @@ class Connections:
         flow = stream.flow
         return (
             stream.context.server in self._silent
-            and stream.server_state == stream.state_wait_for_response_headers
             and stream.client_state == stream.state_done
             and flow.request.method in _SENT_AGAIN
             and not flow.request.stream
             and "upgrade" not in flow.request.headers
             and flow not in self._sent_again
-            and _is_reverse(stream.context.client)
         )
 
     def _send_again(self, stream: HttpStream) -> Commands:
@@ -410,6 +435,12 @@ def _fail(stream: HttpStream, message: str) -> Commands:
 def _authority(host: str, port: int, *, default_port: int | None) -> bytes:
     name = f"[{host}]".encode() if ":" in host else host.encode("idna")
     return name if port == default_port else b"%b:%d" % (name, port)
+
+
+def _waits(stream: HttpStream) -> bool:
+    """Whether nothing of an answer is here yet, in a reverse mode."""
+    waits = stream.server_state == stream.state_wait_for_response_headers
+    return waits and _is_reverse(stream.context.client)
 
 
 def _is_reverse(client: Client) -> bool:

@@ -22,6 +22,8 @@ NO_HANDSHAKE = f"it was silent for {addresses.SECONDS_TO_CONNECT} seconds after 
 NO_ANSWER = "no answer in time"
 CLOSED = "server closed connection"
 """What mitmproxy says when an HTTP/1 server has closed before an answer (`_http1.py`)."""
+SPEAKS_TLS = "it speaks https, not http"
+UNTRUSTED = "Certificate verify failed"
 WANTS_PASSWORD = "Upstream proxy refused: 407"
 NO_SOCKETS = "it speaks HTTP/2, over which mitmproxy passes no WebSocket, and nothing without TLS"
 
@@ -96,10 +98,10 @@ _WORDS = tuple(
         (r"Upstream proxy .*refused.*: 407", "it wants to know who asks (407); " + _PASSWORD),
         (r"Upstream proxy .*refused.*: (\d{3})", "it refused to connect ({0})"),
         # TLS (mitmproxy `proxy/layers/tls.py`)
-        (r"Certificate verify failed: (hostname mismatch|IP address mismatch)",
+        (UNTRUSTED + r": (hostname mismatch|IP address mismatch)",
          "its certificate is for another name ({0}); correct its address: {option}URL, or check no"
          " certificate with --ssl-insecure"),
-        (r"Certificate verify failed: ([\w -]+)",
+        (UNTRUSTED + r": ([\w -]+)",
          "its certificate is not trusted ({0}); " + _TRUST),
         (r"The remote server does not speak TLS|.*wrong version number|.*packet length too long",
          "it speaks http, not https; say {as_other}"),
@@ -111,13 +113,13 @@ _WORDS = tuple(
          " (WebSockets need HTTP/1.1)"),
         (r"OpenSSL .*'([\w/ -]+)'\)", "TLS with it failed ({0})"),
         # HTTP/1 (mitmproxy `_http1.py`), which got what is no answer
-        (r"unexpected server response: b['\"]\\x15\\x03",
-         "it speaks https, not http; say {as_other}"),
+        (f"{SPEAKS_TLS}$|" + r"unexpected server response: b['\"]\\x15\\x03",
+         SPEAKS_TLS + "; say {as_other}"),
         (r"unexpected server response: b['\"]\\x00\\x00.\S{0,3}\\x04",
          NO_SOCKETS),
         (r"connection closed$",
          "it closed the connection at once; if it speaks {other}, say {as_other}"),
-        (f"{CLOSED}$", "it closed the connection without an answer{perhaps}"),
+        (f"{CLOSED}$", "it closed the connection without an answer"),
         (r"HTTP/1 protocol error: peer closed connection",
          "it closed the connection in the middle of its answer"),
         (r"HTTP/2 connection closed", "it ended the HTTP/2 connection"),
@@ -145,7 +147,6 @@ def describe(message: str, code: str = UNREACHABLE, upstream: Upstream = SOMEWHE
                 option=upstream.option,
                 other=other,
                 as_other=as_other,
-                perhaps=f"; if it speaks https, say {as_other}" if other == "https" else "",
                 variable=f"{upstream.scheme.upper()}_PROXY",
             )
             on_the_way = message.startswith("Upstream proxy") or message in _OF_THE_FIRST_HOP
