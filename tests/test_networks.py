@@ -11,6 +11,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,12 @@ from support import (
     read_message,
     stop_all,
 )
+from test_failing_closed import edit, own_addon
 from test_protocols import Http2Browser, Http2Upstream, request_over_http2
 from upstream import addresses, reasons
 from upstream.proxies import Proxies, is_meant
+
+__all__ = ["own_addon"]  # a fixture
 
 ProxyWith = Callable[..., Mitmdump]
 Start = Callable[..., Mitmdump]
@@ -699,6 +703,30 @@ def test_the_limit_is_over_once_an_answer_has_begun(
     for sock, awaited in zip(streams, (b"data: 2", b"hi"), strict=True):
         read(sock, awaited)
         sock.close()
+    assert "crashed" not in mitmdump.log
+
+
+def test_a_limit_holds_over_a_reload_of_the_script(
+    start: Start, upstream: Upstream, own_addon: Path
+) -> None:
+    asked, release = threading.Event(), threading.Event()
+
+    def respond(request: Message) -> bytes:
+        asked.set()
+        release.wait(60)
+        return answer("{}")
+
+    upstream.respond = respond
+    options = ("--set", "cookie_auth_answer_timeout=5")
+    mitmdump = start(*options, scripts=(own_addon,))
+    client = mitmdump.client
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(client.get, "/slow")
+        assert asked.wait(20)
+        edit(own_addon, own_addon.read_text() + "\n# edited\n")
+        assert waiting.result(60).status == 504
+    release.set()
+    assert mitmdump.log.count("Loading script") == 2
     assert "crashed" not in mitmdump.log
 
 

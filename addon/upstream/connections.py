@@ -86,8 +86,12 @@ class _Limit(commands.RequestWakeup):
 
     def __init__(self, delay: float, who: Any) -> None:
         super().__init__(delay)
-        self.who = who
-        """A tunnel that is to be established, or a stream that is to be answered."""
+        self.cookie_auth_waits = who
+        """A tunnel that is to be established, or a stream that is to be answered.
+
+        By this name it is known after a reload of the script, too, with which this class is another
+        one: mitmproxy's layers take an unknown event for a fault.
+        """
 
 
 class Connections:
@@ -123,7 +127,7 @@ class Connections:
         make_connection: Steps = HttpStream.make_server_connection
 
         def handle_event(layer: HttpLayer, event: Any) -> Commands:
-            if isinstance(event, events.Wakeup) and isinstance(event.command, _Limit):
+            if isinstance(event, events.Wakeup) and hasattr(event.command, "cookie_auth_waits"):
                 return self._is_over(layer, event.command)
             return handle_layer(layer, event)
 
@@ -313,12 +317,12 @@ class Connections:
 
     # Limits
 
-    def _is_over(self, layer: HttpLayer, limit: _Limit) -> Commands:
+    def _is_over(self, layer: HttpLayer, limit: Any) -> Commands:
         layer.command_sources.pop(limit, None)
-        if not isinstance(limit.who, HttpStream):
-            yield from _end_handshake(layer, limit.who)
+        stream = limit.cookie_auth_waits
+        if not isinstance(stream, HttpStream):
+            yield from _end_handshake(layer, stream)
             return
-        stream = limit.who
         if left := self._seconds_left(stream):
             again = _Limit(left, stream)
             layer.command_sources[again] = stream
