@@ -27,6 +27,7 @@ from support import (
     eventually,
     free_port,
     read_message,
+    running,
     stop_all,
 )
 from test_failing_closed import edit, own_addon
@@ -331,6 +332,35 @@ def test_the_api_may_need_a_proxy_and_the_front_end_none(
     assert [message.target for message in frontend.received] == ["/page"]
     assert company.targets == ["GET http://api.test/me HTTP/1.1"] * 2
     frontend.close()
+
+
+def test_after_a_reload_of_the_script_nothing_for_the_proxy_goes_through_a_tunnel(
+    company: CompanyProxy,
+    upstream: Upstream,
+    confdir: Path,
+    own_addon: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    company.password = "jo:sekret"
+    monkeypatch.setenv("HTTP_PROXY", company.url.replace("http://", "http://jo:sekret@"))
+    with running(Mitmdump("http://api.test", confdir=confdir, scripts=(own_addon,))) as mitmdump:
+        port = mitmdump.client.port
+        head = f"GET /{{}} HTTP/1.1\r\nHost: localhost:{port}\r\n"
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as sock:
+            # A WebSocket that the API refuses leaves a tunnel behind.
+            sock.sendall((head.format("socket") + "Upgrade: websocket\r\n\r\n").encode())
+            read(sock, b"{}")
+            edit(own_addon, own_addon.read_text() + "\n# edited\n")
+            mitmdump.wait_for_log("(?s)(Loading script.*){2}")
+            assert eventually(lambda: mitmdump.client.get("/ready").status == 200)
+            for path in ("one", "two"):
+                sock.sendall((head.format(path) + "\r\n").encode())
+                assert read(sock, b"{}").startswith(b"HTTP/1.1 200")
+    assert "sekret" not in str(upstream.received)
+    assert "proxy-authorization" not in str(upstream.received).lower()
+    assert [target.split()[1] for target in company.targets if "ready" not in target] == [
+        *("api.test:80", "http://api.test/one", "http://api.test/two"),
+    ]
 
 
 def test_a_proxy_may_be_spoken_to_in_tls(

@@ -27,7 +27,7 @@ import time
 import types
 from collections.abc import Callable, Generator
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 from mitmproxy import connection, http, tls
 from mitmproxy.connection import Client, ConnectionState, Server
@@ -103,8 +103,10 @@ class Connections:
         """Addresses that did not say that they speak it."""
         self._upgrading: WeakSet[Client] = WeakSet()
         """Browsers' HTTP/1 connections whose request is for a WebSocket."""
-        self._tunnelled: WeakSet[Server] = WeakSet()
-        """Connections by CONNECT."""
+        self._tunnelled: WeakKeyDictionary[Server, bool] = WeakKeyDictionary()
+        """Whether connections to a proxy are by CONNECT. Of those from before a reload of the
+        script that is not known, and they are not used again: what is for the proxy only must not
+        go through a tunnel."""
         self._used: WeakSet[Server] = WeakSet()
         self._silent: WeakSet[Server] = WeakSet()
         """Those that were used before, and have not answered the latest request with a byte."""
@@ -172,9 +174,8 @@ class Connections:
             connection = client.conn
             assert isinstance(connection, Server)
             (self._silent if connection in self._used else self._used).add(connection)
-            if connection.via and _is_reverse(client.context.client):
-                return self._send_by_proxy(connection, steps)
-            return steps
+            is_for_a_proxy = self._tunnelled.get(connection) is False
+            return self._send_by_proxy(connection, steps) if is_for_a_proxy else steps
 
         def read_answer(client: _http1.Http1Client, event: Any) -> Commands:
             if isinstance(event, events.DataReceived):
@@ -226,7 +227,7 @@ class Connections:
             return GetHttpConnection(address, request.scheme == "https", via)
 
         conn, error = yield ask()
-        if conn and upgrades and not self._can_upgrade(conn):
+        if conn and not self._fits(conn, upgrades=upgrades):
             yield from _close(stream, conn)
             conn, error = yield ask()
         elif self._should_offer_http2(stream, conn, error):
@@ -245,9 +246,11 @@ class Connections:
             yield _Limit(settings.answer_timeout, stream)
         return True
 
-    def _can_upgrade(self, conn: Server) -> bool:
-        by_url = conn.via and not conn.tls and conn not in self._tunnelled
-        return conn.alpn != b"h2" and not by_url
+    def _fits(self, conn: Server, *, upgrades: bool) -> bool:
+        """Whether a connection that may have served another request serves this one, too."""
+        if conn.via and not conn.tls:
+            return self._tunnelled.get(conn) is upgrades
+        return not (upgrades and conn.alpn == b"h2")
 
     def _should_offer_http2(
         self, stream: HttpStream, conn: Server | None, error: str | None
@@ -267,8 +270,8 @@ class Connections:
     def _begin_tunnel(self, layer: _upstream_proxy.HttpUpstreamProxy, start: Steps) -> Commands:
         conn = layer.conn
         assert conn.address
-        if conn.tls or layer.context.client in self._upgrading:
-            self._tunnelled.add(conn)
+        self._tunnelled[conn] = conn.tls or layer.context.client in self._upgrading
+        if self._tunnelled[conn]:
             yield _Limit(addresses.SECONDS_TO_CONNECT, layer)
         else:
             layer.send_connect = False
@@ -280,10 +283,10 @@ class Connections:
             yield command
 
     def _send_by_proxy(self, conn: Server, steps: Commands) -> Commands:
-        """The head of a request, for the proxy if it is not for the other end of a tunnel."""
+        """The head of a request that a proxy is to fetch."""
         assert conn.address
         for command in steps:
-            if isinstance(command, commands.SendData) and conn not in self._tunnelled:
+            if isinstance(command, commands.SendData):
                 line, _, fields = command.data.partition(b"\r\n")
                 method, target, version = line.split(b" ", 2)
                 authority = _authority(*conn.address, default_port=80)
@@ -298,7 +301,7 @@ class Connections:
     def _is_from_the_proxy(self, flow: http.HTTPFlow) -> bool:
         """Whether an answer is not the upstream's (RFC 9110, 15.5.8)."""
         is_407 = flow.response is not None and flow.response.status_code == 407
-        return is_407 and flow.server_conn.via is not None
+        return is_407 and self._tunnelled.get(flow.server_conn) is False
 
     def _look_for_tls(self, stream: HttpStream, event: Any, handle: Steps) -> Commands:
         """Fail, and say so if the server speaks TLS: most such servers just close (OpenSSL 3)."""
