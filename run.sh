@@ -167,10 +167,15 @@ run_tests() {
 # check PORT [URL]: print the upstream and its base path, or say in one line what cannot work.
 # Without URL, the upstream is a free port for the demo.
 check() {
-    "$venv/bin/python" - "$@" <<'PY'
+    PYTHONPATH="$root/addon" "$venv/bin/python" - "$@" <<'PY'
+import asyncio
+import os
 import socket
 import sys
 from urllib.parse import urlsplit
+
+from upstream.addresses import NotConnected, connect
+from upstream.proxies import Proxies
 
 def fail(text):
     sys.exit(f"run.sh: {text}")
@@ -196,10 +201,12 @@ try:
         raise ValueError
 except (KeyError, ValueError):
     fail(f"{url[0]!r} is no API address; it must look like https://api.example.com/v1")
+proxy = Proxies.read(os.environ).on_the_way_to(parts.scheme, *address)
 try:
-    socket.create_connection(address, timeout=5).close()
-except OSError as error:
-    fail(f"cannot reach the API at {url[0]}: {error.strerror or error}; is it running?")
+    asyncio.run(connect(*(proxy.via[1] if proxy else address)))
+except NotConnected as error:
+    what = f"the proxy {proxy}" if proxy else f"the API at {url[0]}"
+    fail(f"cannot reach {what}: {error}; is it running?")
 print(f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/"))
 PY
 }

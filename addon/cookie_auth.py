@@ -55,7 +55,9 @@ from messages import answers, streaming  # noqa: E402
 from messages.answers import Refused  # noqa: E402
 from messages.headers import lower_names  # noqa: E402
 from settings.option import InvalidOption  # noqa: E402
-from upstream import closing, gaps, patches, redaction  # noqa: E402
+from upstream import closing, connections, gaps, patches, reasons, redaction  # noqa: E402
+from upstream.connections import Connections  # noqa: E402
+from upstream.options import NetworkSettings  # noqa: E402
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +81,9 @@ class CookieAuth:
         self.proxy = Proxy(ctx.options)
         self.router = Router()
         self.is_running = False
+        self.connections = Connections(self._network)
         self.reopen_gaps: Callable[[], None] = lambda: None
+        self.let_connect: Callable[[], None] = lambda: None
         self.stop_redaction: Callable[[], None] | None = None
         self.closing: closing.Closing | None = None
         self.inspector = Inspector(self.proxy)
@@ -103,10 +107,10 @@ class CookieAuth:
                 shown = given[0] if isinstance(given, list) and len(given) == 1 else given
                 logger.error("%s", InvalidOption(option.name, shown, option.form))
         ctx.options.update(**{name: value for name, (value, _) in OWN_VALUES.items()})
-        self.inspector.unknown = patches.unknown(
-            (*gaps.REPLACED, *redaction.REPLACED, *closing.REPLACED)
-        )
+        known = (*gaps.REPLACED, *connections.RELIED_ON, *redaction.REPLACED, *closing.REPLACED)
+        self.inspector.unknown = patches.unknown(known)
         self.reopen_gaps = gaps.install(self._answer_failure, self._most_held_back, answers.refusal)
+        self.let_connect = self.connections.install()
         self.closing = closing.Closing(self._close_reason)
         self.inspector.load(loader)
 
@@ -136,6 +140,8 @@ class CookieAuth:
             if name.startswith("cookie_auth"):
                 near = difflib.get_close_matches(name, names, n=1, cutoff=0)
                 logger.error("%s: there is no such option; is it %s?", name, near[0])
+        for name in self._network().proxies.unfit:
+            logger.warning("%s names no http proxy, such as http://HOST:3128: it is left out", name)
         modes = [ProxyMode.parse(mode) for mode in ctx.options.mode]
         if ctx.options.server and not any(isinstance(mode, ReverseMode) for mode in modes):
             logger.error("cookie-auth needs to know its API: add --mode reverse:URL")
@@ -143,6 +149,7 @@ class CookieAuth:
 
     def done(self) -> None:
         self.inspector.done()
+        self.let_connect()
         self.reopen_gaps()
         if self.closing:
             self.closing.undo()
@@ -195,7 +202,7 @@ class CookieAuth:
 
     def error(self, flow: http.HTTPFlow) -> None:
         if is_reverse(flow) and flow.error:  # shown, saved and printed
-            flow.error.msg = gaps.without_quotations(flow.error.msg)
+            flow.error.msg = reasons.without_quotations(flow.error.msg)
         self.inspector.error(flow)
 
     async def _let(self, flow: http.HTTPFlow, act: str, *, begins: bool = False) -> None:
@@ -203,8 +210,6 @@ class CookieAuth:
         try:
             if begins:
                 exchange = self.router.route(flow, self.proxy)
-                request = flow.request.data
-                request.host = await self.proxy.loopback.resolve(request.host, request.port)
             else:
                 exchange = exchange_of(flow, self.proxy)
             result = getattr(exchange, act)()
@@ -221,10 +226,9 @@ class CookieAuth:
 
     # Upstream connections
 
-    def server_connect(self, data: ServerConnectionHookData) -> None:
-        """Name the upstream in TLS; mitmproxy may name the host that the browser asked for."""
-        if isinstance(data.client.proxy_mode, ReverseMode) and data.server.address:
-            data.server.sni = self.proxy.loopback.name_of(*data.server.address)
+    def tls_start_server(self, data: TlsData) -> None:
+        if isinstance(data.context.client.proxy_mode, ReverseMode):
+            self.connections.begin_tls(data, http2=ctx.options.http2)
 
     def server_connect_error(self, data: ServerConnectionHookData) -> None:
         """Let the next request try again.
@@ -232,8 +236,7 @@ class CookieAuth:
         mitmproxy keeps the error with the browser's connection, and on an HTTP/2 one, which stays
         open, would answer every later request with it (12.3.1, `HttpLayer.get_connection`).
         """
-        if isinstance(data.client.proxy_mode, ReverseMode) and data.server.address:
-            self.proxy.loopback.forget(data.server.address[1])
+        if isinstance(data.client.proxy_mode, ReverseMode):
             data.server.error = None
 
     def tls_failed_server(self, data: TlsData) -> None:
@@ -244,7 +247,12 @@ class CookieAuth:
     def server_disconnected(self, data: ServerConnectionHookData) -> None:
         gaps.close_abandoned(ctx.master.addons.get("proxyserver"), data)
 
-    # What `upstream.gaps` asks, where mitmproxy has no hook
+    # What `upstream` asks, where mitmproxy has no hook
+
+    def _network(self) -> NetworkSettings:
+        """How upstreams are reached; while the options are wrong, nothing goes there."""
+        settings = self.proxy.configuration
+        return settings.settings.network if settings else NetworkSettings()
 
     def _answer_failure(self, flow: http.HTTPFlow, code: str, reason: str) -> http.Response | None:
         """What the browser gets when the flow fails on its way."""

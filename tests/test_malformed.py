@@ -12,7 +12,7 @@ import trustme
 from mitmproxy.proxy.layers.http import HttpStream
 from support import Message, Mitmdump, Upstream, answer, eventually, free_port, running
 from test_protocols import Http2Browser, Http2Upstream
-from upstream import gaps
+from upstream import gaps, reasons
 from upstream.patches import unknown
 
 ProxyWith = Callable[..., Mitmdump]
@@ -457,9 +457,9 @@ def test_other_modes_keep_mitmproxys_own_pages(start: Callable[..., Mitmdump]) -
     ],
 )  # fmt: skip
 def test_a_rule_is_named_without_what_broke_it(message: str, rule: str) -> None:
-    assert gaps.broken_rule(message) == rule
+    assert reasons.broken_rule(message) == rule
     if rule:
-        assert "sekret" not in gaps.without_quotations(message)
+        assert "sekret" not in reasons.without_quotations(message)
 
 
 @pytest.mark.parametrize("method", ["check_invalid", "check_body_size", "handle_protocol_error"])

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from mitmproxy.proxy.layers.http import HttpStream
 from support import ADDON, Mitmdump, Upstream
-from upstream import gaps, redaction
+from upstream import connections, gaps, redaction
 from upstream.patches import Function, replace, unknown
 
 
 def test_this_mitmproxy_has_all_functions_as_they_are_known() -> None:
-    assert unknown((*gaps.REPLACED, *redaction.REPLACED)) == []
+    assert unknown((*gaps.REPLACED, *connections.RELIED_ON, *redaction.REPLACED)) == []
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 import h2.config
 import h2.connection
 import h2.events
+import h2.exceptions
 import trustme
 from support import Headers, Message, Mitmdump, Upstream, running
 
@@ -134,7 +135,8 @@ class Http2Upstream:
         config = h2.config.H2Configuration(client_side=False, header_encoding="utf-8")
         connection = h2.connection.H2Connection(config)
         connection.initiate_connection()
-        with contextlib.suppress(OSError), self.context.wrap_socket(plain, True) as sock:
+        failures = (OSError, h2.exceptions.ProtocolError)
+        with contextlib.suppress(*failures), self.context.wrap_socket(plain, True) as sock:
             while True:
                 sock.sendall(connection.data_to_send())
                 for event in connection.receive_data(sock.recv(65536)):

@@ -162,6 +162,12 @@ def test_web_starts_mitmweb(start: Start, upstream: Upstream) -> None:
     [
         (["http://127.0.0.1:1"], {}, "cannot reach the API at http://127.0.0.1:1"),
         (["http://no-such-host.invalid"], {}, "cannot reach the API"),
+        (["http://api.no-such.localhost:1"], {}, "localhost:1: nothing listens there"),
+        (
+            ["https://api.test"],
+            {"HTTPS_PROXY": "http://jo:secret@localhost:1"},
+            "cannot reach the proxy http://localhost:1 (HTTPS_PROXY): nothing listens there",
+        ),
         (["http://"], {}, "'http://' is no API address"),
         (["http://localhost:99999"], {}, "is no API address"),
         (["ftp://x"], {}, "'ftp://x' is neither an http(s) URL nor a command"),

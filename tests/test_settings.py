@@ -23,6 +23,11 @@ def test_the_defaults_are_valid() -> None:
     assert settings.cookie.attributes(tls=False) == CookieAttributes("lax", False, None)
 
 
+@pytest.mark.parametrize(("text", "seconds"), [("", None), ("0", None), ("2.5", 2.5), ("30", 30)])
+def test_an_answer_may_take_seconds_or_any_time(text: str, seconds: float | None) -> None:
+    assert parse(answer_timeout=text).network.answer_timeout == seconds
+
+
 @pytest.mark.parametrize(
     ("name", "value", "hint"),
     [
@@ -50,6 +55,9 @@ def test_the_defaults_are_valid() -> None:
         ("token", [""], "a JSON Pointer"),
         ("token", ["/ok", "a/b"], "/a/b"),
         ("login_body", "remove", "replace, redact or stand-in"),
+        ("answer_timeout", "soon", "a number of seconds"),
+        ("answer_timeout", "-1", "a number of seconds"),
+        ("answer_timeout", "1e3", "a number of seconds"),
         ("logout", "", "begins with /"),
         ("logout", "/Login/", "another path"),
         ("logout_redirect", "", "a path or an http"),

@@ -20,7 +20,7 @@ from origins.origin import Origin
 from origins.rules import Verdict
 from tokens.capture import Captured
 from tokens.lifetime import size_and_expiry
-from upstream import gaps
+from upstream import reasons
 
 from exchanges import leaks, notes
 from exchanges.proxy import Proxy
@@ -119,11 +119,12 @@ class Exchange:
     def failed(self, code: str, reason: str) -> http.Response | None:
         """What the browser gets when mitmproxy gives the exchange up; None for no answer at all.
 
-        `code` is `upstream_unreachable`, or `bad_request` for what the browser sent.
+        `code` is `upstream_unreachable`, `upstream_timeout`, or `bad_request` for what the browser
+        sent.
 
         Raises Refused.
         """
-        if code == gaps.BAD_REQUEST:
+        if code == reasons.BAD_REQUEST:
             raise Refused(code, f"The request was refused: {reason}.")
         raise Refused(code, f"No answer from {self.upstream}: {reason}.")
 

@@ -62,7 +62,7 @@ class FrontEnd(Exchange):
 
     def failed(self, code: str, reason: str) -> http.Response | None:
         if answers.is_navigation(self.flow.request.headers):
-            page = answers.frontend_down(self.upstream, reason)
+            page = answers.frontend_down(self.upstream, code, reason)
             return answers.without_body_for_head(self.flow.request.method, page)
         return super().failed(code, reason)
 

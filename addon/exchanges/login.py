@@ -12,7 +12,7 @@ from messages.headers import IndexedHeaders
 from mitmproxy import http
 from origins.rules import SAFE_METHODS
 from tokens import capture, graphql, login_like
-from upstream.gaps import TOO_LONG
+from upstream.reasons import TOO_LONG
 
 from exchanges import handing_out, notes, own_cookies, translating
 from exchanges.api import Api

@@ -10,7 +10,6 @@ from credentials.wallet import Wallets
 from messages.answers import Refused
 from mitmproxy import http, options
 from tokens.lifetime import Births
-from upstream.loopback import Loopback
 from upstream.own_requests import Renewals
 
 from exchanges.learned import Learned
@@ -60,7 +59,6 @@ class Proxy:
     mitm_options: options.Options
     configuration: Configuration | None = None
     """None while the options are wrong: everything is refused then."""
-    loopback: Loopback = field(default_factory=Loopback)
     logins: Logins = field(default_factory=Logins)
     renewals: "Renewals[Renewed | Refused | None]" = field(default_factory=Renewals)
     page_refreshes: "Renewals[http.Response | None]" = field(default_factory=lambda: Renewals(10))

@@ -12,11 +12,14 @@ from origins.options import OriginSettings, PathSettings
 from settings.option import Reader
 from tokens import options as token_options
 from tokens.options import TokenSettings
+from upstream import options as upstream_options
+from upstream.options import NetworkSettings
 
 OPTIONS = (
     *origin_options.OPTIONS,
     *token_options.OPTIONS,
     *credential_options.OPTIONS,
+    *upstream_options.OPTIONS,
     *message_options.OPTIONS,
 )
 
@@ -30,6 +33,7 @@ class Settings:
     token: TokenSettings
     paths: PathSettings
     origins: OriginSettings
+    network: NetworkSettings
     redact: bool
     lenient: bool
     """Whether nobody has said where a login is, nor where its token stands: a login that is not as
@@ -54,6 +58,7 @@ class Settings:
             token=TokenSettings.read(read, paths.refresh),
             paths=paths,
             origins=OriginSettings.read(read),
+            network=NetworkSettings.read(read, environ or {}),
             redact=read.flag("cookie_auth_redact"),
             lenient={"cookie_auth_login", "cookie_auth_token"}.isdisjoint(given),
         )

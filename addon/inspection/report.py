@@ -9,6 +9,7 @@ from exchanges.received import browser_path
 from exchanges.settings import Settings
 from mitmproxy import http
 from origins import paths
+from upstream import reasons
 
 from inspection.phrases import cookies, printable, token_size
 
@@ -93,7 +94,7 @@ def _outcome(flow: http.HTTPFlow, settings: Settings) -> str:
         code, message = metadata[notes.REFUSAL]
         told = f"refused: {code}: {message.partition('. ')[0].rstrip('.')}"
         # A page whose dev server is down asks for it again and again.
-        down = code == "upstream_unreachable" and _is_the_front_ends(flow, settings)
+        down = code in reasons.NO_ANSWERS and _is_the_front_ends(flow, settings)
         return f"for the front end; {told}" if down else told
     if role == "preflight":
         return f"CORS preflight of {printable(metadata[notes.CORS])}, answered here"

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from credentials.options import LASTING
 from exchanges.settings import Settings
 from origins.origin import Origin
+from upstream.proxies import Proxies
 
 MITMWEB_WITH_LOGIN = (11, 1, 2)
 """Before, every local page could read mitmweb's flows (CVE-2025-23217)."""
@@ -28,13 +29,24 @@ def summary(
     settings: Settings, listeners: Sequence[Listener], logins: Sequence[str], logout: str
 ) -> list[str]:
     """Three lines: addresses, paths, cookie and header."""
-    paths = settings.paths
-    addresses = (f"open {one.address} for {one.api}{paths.base_path}" for one in listeners)
+    paths, by_proxy = settings.paths, settings.network.proxies
+    addresses = (
+        f"open {one.address} for {one.api}{paths.base_path}{_by_proxy(one.api, by_proxy)}"
+        for one in listeners
+    )
     frontend = f"; front end: {paths.frontend}" if paths.frontend else ""
+    frontend += _by_proxy(paths.frontend, by_proxy)
     return [
         f"cookie-auth: {', '.join(addresses)}{frontend}",
         *essentials(settings, logins, logout),
     ]
+
+
+def _by_proxy(upstream: Origin | None, proxies: Proxies) -> str:
+    if upstream is None:
+        return ""
+    proxy = proxies.on_the_way_to(upstream.scheme, upstream.host.strip("[]"), upstream.port)
+    return f" by the proxy {proxy}" if proxy else ""
 
 
 def essentials(settings: Settings, logins: Sequence[str], logout: str) -> list[str]:
@@ -65,13 +77,14 @@ def described(settings: Settings, logins: Sequence[str], logout: str) -> list[st
     secure = {"auto": "Secure on TLS", "always": "Secure", "never": "not Secure"}[
         settings.cookie.secure
     ]
+    frontend = settings.paths.frontend
     age = "as long as the token" if settings.cookie.max_age_of_token else "until the browser closes"
     if settings.cookie.max_age:
         age = f"for {settings.cookie.max_age} s"
     if not settings.cookie.max_age_given:
         age += f" ({LASTING // 86400} days where the page holds stand-ins)"
     return [
-        f"front end: {settings.paths.frontend or 'none'}",
+        f"front end: {frontend or 'none'}{_by_proxy(frontend, settings.network.proxies)}",
         f"answers to {', '.join(logins)}: {_LOGIN_BODIES[settings.token.login_body]}",
         f"token in them: {', '.join(source.text for source in settings.token.sources)}",
         f"other answers with tokens: {_OTHER_BODIES[settings.token.leak]}",

@@ -21,6 +21,7 @@ STATUS_OF = {
     "token_not_found": 502,
     "upstream_unreachable": 502,
     "addon_not_loaded": 503,
+    "upstream_timeout": 504,
 }
 """Every refusal that there is: its code in the JSON body, and its HTTP status."""
 
@@ -102,12 +103,11 @@ def refusal(method: str, code: str, message: str) -> http.Response:
     return json_answer(method, status, {"error": code, "message": message}, headers)
 
 
-def frontend_down(frontend: str, reason: str) -> http.Response:
+def frontend_down(frontend: str, code: str, reason: str) -> http.Response:
     """The page for a person whose front end does not answer; it reloads until it does."""
     page = _FRONTEND_DOWN.format(frontend=html.escape(frontend), reason=html.escape(reason))
-    return make(
-        502, page, {"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-store"}
-    )
+    headers = {"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-store"}
+    return make(STATUS_OF[code], page, headers)
 
 
 _FRONTEND_DOWN = """<!doctype html>
@@ -123,8 +123,8 @@ _FRONTEND_DOWN = """<!doctype html>
 </style>
 <h1>Waiting for the front end</h1>
 <p>cookie-auth cannot reach your dev server at <code>{frontend}</code>: {reason}.</p>
-<p>Start it in your front end's folder, for example with <code>npm run dev</code>, on that address
-(<code>cookie_auth_frontend</code>). This page tries again every two seconds.</p>
+<p>Most dev servers start with <code>npm run dev</code> in the front end's folder. This page tries
+again every two seconds.</p>
 </html>
 """
 

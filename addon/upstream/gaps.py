@@ -49,65 +49,26 @@ from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from upstream.mending import mend
 from upstream.patches import Function, replace, unknown
+from upstream.reasons import (
+    BAD_REQUEST,
+    TOO_LONG,
+    UNREACHABLE,
+    Upstream,
+    code_of,
+    describe,
+    without_quotations,
+)
 
 Commands = Generator[Any, Any, Any]
 Answer = Callable[[http.HTTPFlow, str, str], http.Response | None]
-"""Makes the answer to a failed flow, from BAD_REQUEST or UNREACHABLE and the reason. None where
-nobody gets one: the flow is of the addon's own and has no answer then."""
+"""Makes the answer to a failed flow, from a code of `reasons.py` and the reason. None where nobody
+gets one: the flow is of the addon's own and has no answer then."""
 Refusal = Callable[[str, str, str], http.Response]
 """Makes the answer to a request of which there is no flow, from method, code and message."""
 Limit = Callable[[http.HTTPFlow, bool], int | None]
 """How many bytes of a flow's request (True) or answer may be held back; None for any number."""
 
-BAD_REQUEST, UNREACHABLE = "bad_request", "upstream_unreachable"
-
-TOO_LONG = "it is too long to be read"
-"""The reason for a flow whose request or answer went over its limit."""
-
 _INTERIM_ANSWER = re.compile(rb"HTTP/1\.\d 1(?!01)\d\d[ \r\n]")  # 101 is a final one
-
-# What mitmproxy and the system say of a connection, or of an option. Other messages may quote.
-_QUOTES_NOTHING = re.compile(
-    r"\[Errno|Multiple exceptions|Certificate verify failed|TLS|OpenSSL|The remote server|"
-    r"(?:Request|Response) body exceeds|mitmproxy received an HTTP CONNECT|"
-    r"[\w ]*(?:connection|stream)[\w ]*$",
-    re.IGNORECASE,
-)
-# What mitmproxy (`net/http/validate.py`, `net/http/http1/read.py`) and h11 find wrong.
-_RULES = re.compile(
-    r"invalid header name|message with both transfer-encoding and content-length headers|"
-    r"unexpected HTTP transfer-encoding +for (?:request|HTTP/\d\.\d|response with status code \d+)|"
-    r"(?:multiple|invalid|unknown) (?:transfer-encoding|content-length) headers?|"
-    r"Invalid headers|Invalid header line|Invalid request scheme|Invalid HTTP/[23] \w+ headers|"
-    r"Bad HTTP (?:request|response) line|illegal chunk header|malformed chunk footer"
-)
-
-
-def describe(message: str, code: str = UNREACHABLE) -> str:
-    """The reason for a failure, from mitmproxy's message, with nothing from the wire in it."""
-    if message == TOO_LONG or _QUOTES_NOTHING.match(message):
-        return re.sub(r"\[Errno -?\d+\] ", "", message).rstrip(".")
-    what = "it is no HTTP request" if code == BAD_REQUEST else "what it sent is no HTTP answer"
-    rule = broken_rule(message)
-    return f"{what} ({rule})" if rule else what
-
-
-def broken_rule(message: str) -> str:
-    """The rule that a message of mitmproxy's says was broken, in its words; empty if unknown."""
-    match = _RULES.search(_QUOTED.sub("", message))
-    return " ".join(match[0].split()) if match else ""
-
-
-# A bytes literal, as `repr` writes it; or text, which is what `Headers.get` gives.
-_QUOTED = re.compile(
-    r"""(?:b|(?<=header: )|(?<=encoding ))(['"])(?:\\.|(?!\1).)*\1|(?<=request scheme: ).+""",
-    re.DOTALL,
-)
-
-
-def without_quotations(text: str) -> str:
-    """A message of mitmproxy's without what it quotes from the wire."""
-    return _QUOTED.sub("(left out)", text)
 
 
 class _WithoutQuotations(logging.Filter):
@@ -166,7 +127,8 @@ def install(answer: Answer, limit: Limit, refusal: Refusal) -> Callable[[], None
             except StopIteration as end:
                 return end.value
             if isinstance(command, commands.StartHook) and (error := self.flow.error):
-                error.msg = describe(error.msg, code)
+                code = code_of(error.msg, code)
+                error.msg = describe(error.msg, code, Upstream.of(self.flow))
                 if code == BAD_REQUEST:
                     _forget_what_is_malformed(self.flow.request)
                 if isinstance(command, _hooks.HttpErrorHook) and _is_unanswered(self):
@@ -200,9 +162,11 @@ def install(answer: Answer, limit: Limit, refusal: Refusal) -> Callable[[], None
 
     def fail(self: HttpStream, request: bool) -> Commands:
         """Fail a body that goes over its limit, as mitmproxy's body_size_limit does."""
-        yield from self.handle_protocol_error(_error(_events.ResponseProtocolError, self.stream_id))
+        yield from self.handle_protocol_error(
+            failure(_events.ResponseProtocolError, self.stream_id, TOO_LONG)
+        )
         if not request:
-            error = _error(_events.RequestProtocolError, self.stream_id)
+            error = failure(_events.RequestProtocolError, self.stream_id, TOO_LONG)
             yield SendHttp(error, self.context.server)
         self.client_state = self.server_state = self.state_errored
         return True
@@ -323,7 +287,7 @@ def _size_of_answer(stream: HttpStream) -> int:
     return max(len(stream.response_body_buf), int(announced) if announced.isdecimal() else 0)
 
 
-def _error(kind: Any, stream_id: int) -> Any:
+def failure(kind: Any, stream_id: int, message: str) -> Any:
     """An error event, whose code is an enumeration in mitmproxy 12 and a status in 11."""
     codes = getattr(_events, "ErrorCode", None)
-    return kind(stream_id, TOO_LONG, codes.RESPONSE_TOO_LARGE if codes else 502)
+    return kind(stream_id, message, codes.RESPONSE_TOO_LARGE if codes else 502)

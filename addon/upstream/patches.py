@@ -26,11 +26,11 @@ def unknown(functions: Iterable[Function]) -> list[str]:
     return [str(function) for function in functions if not _is_known(function)]
 
 
-def replace(replacements: Mapping[Function, Callable[..., Any]]) -> Callable[[], None]:
+def replace(replacements: Mapping[Function, Any]) -> Callable[[], None]:
     """Put each in the place of its function. Returns what undoes it."""
     before = {function: getattr(function.owner, function.name) for function in replacements}
 
-    def put(functions: Mapping[Function, Callable[..., Any]]) -> None:
+    def put(functions: Mapping[Function, Any]) -> None:
         for function, new in functions.items():
             setattr(function.owner, function.name, new)
 
