@@ -34,6 +34,7 @@ from exchanges import (
     carrier,
     handing_out,
     notes,
+    own_address,
     own_cookies,
     page_refresh,
     renewal,
@@ -149,7 +150,7 @@ class Api(Exchange):
         if self._is_renewable(response) or asks_again or self.is_shared:
             response.stream = False  # what is here already cannot stream
         elif not self.hands_out and streaming.response_streams(response):
-            self.leak_alarm.stream(response)
+            self.leak_alarm.stream(response, own_address.stream(self, response))
             self.settle_cookies(response)
             self.add_new_cookies(response)
 
@@ -167,6 +168,11 @@ class Api(Exchange):
         self.leak_alarm.check_body(response)
         self.settle_cookies(response)
         self.finish_answer(response)
+
+    def finish_answer(self, response: http.Response) -> None:
+        own_address.replace(self, response)
+        super().finish_answer(response)
+        own_address.tell(self, response)
 
     def failed(self, code: str, reason: str) -> http.Response | None:
         if self.stood and self.session.issued and signing_out.logs_out(self):
@@ -470,7 +476,7 @@ class Api(Exchange):
             headers,
             self.settings.cookie.forwarded if passes else None,
             list(self.tokens.values()),
-            tls=self.flow.client_conn.tls,
+            tls=self.tls,
             to_browser=self.settings.paths.to_browser,
             # A link from elsewhere goes without the user's cookies, and must not cost them.
             spared=() if trusted else metadata.get(notes.KEPT_BACK, ()),

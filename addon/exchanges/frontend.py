@@ -1,15 +1,17 @@
-"""A request for the front end: it goes to the developer's own dev server as it came."""
+"""A request for the front end: it goes to the developer's own dev server, nearly as it came."""
 
 from credentials import carriers
 from credentials.cookies import belongs, cookie_pairs
+from credentials.wallet import Wallet
 from messages import answer_policy, answers, streaming
 from messages.headers import IndexedHeaders
 from messages.redacted import real
 from mitmproxy import http
-from origins import framing, references
+from origins import addresses, framing, references, rules
 from origins.rules import SAFE_METHODS
 
-from exchanges.exchange import Asked, Exchange
+from exchanges.exchange import Asked, Exchange, client_address
+from exchanges.settings import Settings
 
 
 class FrontEnd(Exchange):
@@ -18,20 +20,21 @@ class FrontEnd(Exchange):
     kind = "frontend"
 
     def begin(self, asked: Asked) -> None:
-        request, name = self.flow.request, self.settings.cookie.name
-        frontend = self.settings.paths.frontend
+        request, frontend = self.flow.request, self.settings.paths.frontend
         assert frontend
+        assert isinstance(request.headers, IndexedHeaders)
+        host = translate_head(
+            request.headers,
+            request.path,
+            asked,
+            client_address(self.flow),
+            self.settings,
+            self.wallet,
+        )
         request.scheme = frontend.scheme
         request.data.host = frontend.host.strip("[]")
         request.data.port = frontend.port
-        acts = asked.method not in SAFE_METHODS or asked.upgrades
-        if acts and not asked.verdict.trusted:
-            # The front end's own server code would act with them for a foreign page.
-            carriers.keep_cookies_back(request.headers, lambda cookie: belongs(cookie, name))
-        else:  # with `__Host-` names, whose Path is `/`, the browser sends all of them here
-            carriers.keep_cookies_back(request.headers, self.wallet.is_for_the_api_only)
-        if self.settings.redact:
-            carriers.record_without(request.headers, name, self.settings.recorded)
+        request.host_header = host
 
     async def request_head(self) -> None:
         if streaming.request_streams(self.flow.request):
@@ -66,6 +69,10 @@ class FrontEnd(Exchange):
             return answers.without_body_for_head(self.flow.request.method, page)
         return super().failed(code, reason)
 
+    @property
+    def upstream(self) -> str:
+        return str(self.settings.paths.frontend)
+
     def secrets(self) -> list[str]:
         """The values of our cookies, which the front end may repeat."""
         name = self.settings.cookie.name
@@ -74,3 +81,32 @@ class FrontEnd(Exchange):
             for value in IndexedHeaders.of(self.flow.request.headers).raw("cookie")
         ]
         return [value for cookie, value in cookie_pairs(fields) if belongs(cookie, name)]
+
+
+def translate_head(
+    headers: IndexedHeaders,
+    target: str,
+    asked: Asked,
+    client: str | None,
+    settings: Settings,
+    wallet: Wallet,
+) -> str:
+    """Make a request's headers those that the front end gets, in place; the Host that goes there.
+
+    `target` is the request's, `client` the browser's address.
+    """
+    own, frontend, name = asked.own, settings.paths.frontend, settings.cookie.name
+    assert frontend
+    acts = asked.method not in SAFE_METHODS or asked.upgrades
+    if acts and not asked.verdict.trusted:
+        # The front end's own server code would act with them for a foreign page.
+        carriers.keep_cookies_back(headers, lambda cookie: belongs(cookie, name))
+    else:  # with `__Host-` names, whose Path is `/`, the browser sends all of them here
+        carriers.keep_cookies_back(headers, wallet.is_for_the_api_only)
+    if settings.redact:
+        carriers.record_without(headers, name, settings.recorded)
+    addresses.forward(headers, own, client)
+    if asked.verdict.trusted:
+        named = addresses.origin_for(frontend, own, headers, target)
+        rules.name_upstream(headers, own, named)
+    return addresses.host_for(frontend, own)

@@ -31,6 +31,10 @@ class Once:
     def __init__(self) -> None:
         self._told: set[object] = set()
 
+    def has_told(self, about: object) -> bool:
+        """Whether something was logged about this, so that it need not be looked for."""
+        return about in self._told or len(self._told) == _MOST_TOLD
+
     def warn(self, about: object, message: str, *values: object) -> None:
         """Log a warning unless one was logged about the same."""
         self._log(logging.WARNING, about, message, *values)

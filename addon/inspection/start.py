@@ -28,8 +28,9 @@ def summary(
     settings: Settings, listeners: Sequence[Listener], logins: Sequence[str], logout: str
 ) -> list[str]:
     """Three lines: addresses, paths, cookie and header."""
-    paths = settings.paths
-    addresses = (f"open {one.address} for {one.api}{paths.base_path}" for one in listeners)
+    paths, public = settings.paths, settings.origins.public
+    tunnel = f" or, trusted as well, {public} (cookie_auth_public_origin)" if public else ""
+    addresses = (f"open {one.address}{tunnel} for {one.api}{paths.base_path}" for one in listeners)
     frontend = f"; front end: {paths.frontend}" if paths.frontend else ""
     return [
         f"cookie-auth: {', '.join(addresses)}{frontend}",
