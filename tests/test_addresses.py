@@ -155,6 +155,26 @@ def test_a_front_end_that_is_down_is_named_by_its_own_address(proxy_with: ProxyW
     assert url in client.get("/x", sec_fetch_mode="navigate").body.decode()
 
 
+@pytest.mark.parametrize(
+    ("prefix", "of_angular"),
+    [
+        ("/a", "/@ng/component?c=src%2Fapp.ts%40App"),
+        ("/b", "/@fs/app/.angular/cache/21.2.24/app/vite/deps/@angular_core.js?v=1"),
+    ],
+)
+def test_angulars_server_is_not_told_the_browsers_address(
+    proxy_with: ProxyWith, frontend: Upstream, prefix: str, of_angular: str
+) -> None:
+    # It would leave the rendering to the browser.
+    url = f"http://[::1]:{frontend.port}"
+    client = proxy_with(f"cookie_auth_frontend={url}", f"cookie_auth_prefix={prefix}").client
+    client.get("/")
+    assert "x-forwarded-for" in forwarded(frontend.last.headers)
+    client.get(of_angular)
+    client.get("/")
+    assert forwarded(frontend.last.headers).keys() == {"x-forwarded-host", "x-forwarded-proto"}
+
+
 # The API
 
 

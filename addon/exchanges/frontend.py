@@ -27,7 +27,7 @@ class FrontEnd(Exchange):
             request.headers,
             request.path,
             asked,
-            client_address(self.flow),
+            self._told_client(),
             self.settings,
             self.wallet,
         )
@@ -35,6 +35,19 @@ class FrontEnd(Exchange):
         request.data.host = frontend.host.strip("[]")
         request.data.port = frontend.port
         request.host_header = host
+
+    def _told_client(self) -> str | None:
+        """The browser's address, for a front end that may be told it.
+
+        Angular's server leaves the rendering to the browser when it gets X-Forwarded-For, unless it
+        was set up to trust it (`ssr/src/utils/validation.ts`). Its pages say by what they load
+        that they are Angular's: from the second one on it is not told.
+        """
+        frontend, known = self.settings.paths.frontend, self.proxy.frontends_of_angular
+        path = self.flow.request.path
+        if "/@ng/component" in path or "/.angular/cache/" in path:
+            known.add(frontend)
+        return None if frontend in known else client_address(self.flow)
 
     async def request_head(self) -> None:
         if streaming.request_streams(self.flow.request):

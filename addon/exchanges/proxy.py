@@ -9,6 +9,7 @@ from credentials.logins import Logins
 from credentials.wallet import Wallets
 from messages.answers import Refused
 from mitmproxy import http, options
+from origins.origin import Origin
 from tokens.lifetime import Births
 from upstream.loopback import Loopback
 from upstream.own_requests import Renewals
@@ -76,6 +77,8 @@ class Proxy:
         default_factory=WeakKeyDictionary
     )
     """Those under way; each flow has one."""
+    frontends_of_angular: set[Origin | None] = field(default_factory=set)
+    """Those that turned out to be Angular's dev server."""
     last_login: str = ""
 
     @property

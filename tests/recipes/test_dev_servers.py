@@ -6,6 +6,7 @@ a form, the WebSocket of hot module replacement.
 Not part of the default run, since they are downloaded: `./run.sh test -m recipes`.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -26,6 +27,9 @@ NEXT = ["next@16.4.6", "react@19.3.1", "react-dom@19.3.1"]
 SVELTEKIT = ["@sveltejs/kit@2.70.4", "svelte@5.57.3", "vite@8.4.0"]
 SVELTEKIT += ["@sveltejs/vite-plugin-svelte@7.3.1"]
 NUXT = ["nuxt@4.3.0"]
+ANGULAR = "core common compiler platform-browser platform-server router compiler-cli".split()
+ANGULAR = [f"@angular/{name}@21.2.24" for name in [*ANGULAR, "ssr", "build", "cli"]]
+ANGULAR += ["typescript@5.9.3", "rxjs@7", "tslib@2", "express@5"]
 
 
 class App:
@@ -70,7 +74,12 @@ def open_app(
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 (folder / name).write_text(text)
             log = stack.enter_context((tmp_path / "server.log").open("w"))
-            quiet = {"NEXT_TELEMETRY_DISABLED": "1", "NUXT_TELEMETRY_DISABLED": "1", "CI": "1"}
+            quiet = {
+                "NEXT_TELEMETRY_DISABLED": "1",
+                "NUXT_TELEMETRY_DISABLED": "1",
+                "CI": "1",
+                "NG_CLI_ANALYTICS": "false",
+            }
             server = subprocess.Popen(
                 [str(programs / program), *options, "--port", str(port)],
                 cwd=folder,
@@ -218,4 +227,86 @@ def test_nuxts_request_url_is_the_same_on_both_sides(open_app: Open) -> None:
     app.page.evaluate("window.same = true")
     app.edit("app/app.vue", "first at", "second at")
     app.shows(f"second at {app.address}/")
+    assert app.page.evaluate("window.same")
+
+
+ANGULAR_BUILD = {
+    **{"browser": "src/main.ts", "server": "src/main.server.ts", "index": "src/index.html"},
+    **{"tsConfig": "tsconfig.json", "outputMode": "server", "optimization": False},
+    "ssr": {"entry": "src/server.ts"},
+}
+ANGULAR_TARGETS = {
+    "build": {"builder": "@angular/build:application", "options": ANGULAR_BUILD},
+    "serve": {
+        "builder": "@angular/build:dev-server",
+        "options": {"buildTarget": "app:build"},
+    },
+}
+ANGULAR_PROJECT = {
+    **{"projectType": "application", "root": "", "sourceRoot": "src"},
+    "architect": ANGULAR_TARGETS,
+}
+ANGULAR_COMPILER = {
+    **{"strict": True, "skipLibCheck": True, "isolatedModules": True, "types": []},
+    **{"experimentalDecorators": True, "target": "ES2022", "lib": ["ES2022", "dom"]},
+    **{"module": "preserve", "moduleResolution": "bundler"},
+}
+ANGULAR_FILES = {
+    "angular.json": json.dumps({"version": 1, "projects": {"app": ANGULAR_PROJECT}}),
+    "tsconfig.json": json.dumps({"compilerOptions": ANGULAR_COMPILER, "include": ["src/**/*.ts"]}),
+    "src/index.html": (
+        '<!doctype html><html><head><base href="/"></head><body><app-root></app-root></body></html>'
+    ),
+    "src/app.ts": """import { Component, inject, REQUEST } from '@angular/core'
+import { DOCUMENT } from '@angular/common'
+@Component({ selector: 'app-root', template: `<h1>first at {{ origin }}</h1>{{ asked }}` })
+export class App {
+  origin = inject(DOCUMENT).location.origin
+  asked = inject(REQUEST, { optional: true })?.url
+}
+""",
+    "src/config.ts": """import { provideZonelessChangeDetection } from '@angular/core'
+import { provideRouter } from '@angular/router'
+export const config = { providers: [provideZonelessChangeDetection(), provideRouter([])] }
+""",
+    "src/main.ts": """import { bootstrapApplication } from '@angular/platform-browser'
+import { App } from './app'
+import { config } from './config'
+bootstrapApplication(App, config)
+""",
+    "src/main.server.ts": """
+import { bootstrapApplication, BootstrapContext } from '@angular/platform-browser'
+import { mergeApplicationConfig } from '@angular/core'
+import { provideServerRendering, withRoutes, RenderMode } from '@angular/ssr'
+import { App } from './app'
+import { config } from './config'
+const routes = withRoutes([{ path: '**', renderMode: RenderMode.Server }])
+const all = mergeApplicationConfig(config, { providers: [provideServerRendering(routes)] })
+export default (context: BootstrapContext) => bootstrapApplication(App, all, context)
+""",
+    "src/server.ts": """
+import { AngularNodeAppEngine, createNodeRequestHandler, writeResponseToNodeResponse }
+  from '@angular/ssr/node'
+// @ts-ignore
+import express from 'express'
+const app = express(), engine = new AngularNodeAppEngine()
+app.use((request: any, response: any, next: any) => engine.handle(request)
+  .then((got) => got ? writeResponseToNodeResponse(got, response) : next()).catch(next))
+export const reqHandler = createNodeRequestHandler(app)
+""",
+}
+
+
+def test_angulars_server_knows_the_address(open_app: Open) -> None:
+    # Its server renders for localhost alone, unless the app's `allowedHosts` say otherwise; and,
+    # as long as the proxy does not know that it is Angular's, leaves that to the browser.
+    app = open_app(npm("dev-angular", *ANGULAR), "ng", "serve", files=ANGULAR_FILES)
+    app.open()
+    app.shows(f"first at {app.address}")
+    assert eventually(lambda: any("connected" in line for line in seen(app)))
+    rendered = f"{app.address}/</app-root>"
+    assert eventually(lambda: rendered in app.page.request.get(app.address).text())
+    app.page.evaluate("window.same = true")
+    app.edit("src/app.ts", "first at", "second at")
+    app.shows(f"second at {app.address}")
     assert app.page.evaluate("window.same")
