@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
 def replace(exchange: "Api", response: http.Response) -> None:
     """Put the proxy's address into a body that was held back, in place, where that is wanted."""
-    own = exchange.own
-    if not _wants_it(exchange, response) or response.stream or not own:
+    if not _wants_it(exchange, response) or response.stream or not (own := exchange.own):
         return
     body = decoded(response)
     if len(body) > streaming.STREAM_ABOVE:
@@ -32,9 +31,9 @@ def replace(exchange: "Api", response: http.Response) -> None:
 
 def stream(exchange: "Api", response: http.Response) -> AddressStream | None:
     """What does so in a body that streams; None for one that is long, or is to be saved."""
-    own, headers = exchange.own, response.headers
-    if not _wants_it(exchange, response) or not own:
+    if not _wants_it(exchange, response) or not (own := exchange.own):
         return None
+    headers = response.headers
     if (
         "content-length" in headers
         or "attachment" in headers.get("content-disposition", "").lower()

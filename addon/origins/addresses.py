@@ -17,6 +17,8 @@ def is_forwarding(name: str) -> bool:
     `Forwarded` (RFC 7239) and `X-Forwarded-*`; CGI, and what descends from it, reads `_` in a name
     as `-` (RFC 3875, 4.1.18).
     """
+    if "forwarded" not in name.lower():
+        return False  # as nearly all
     spelled = spelling(name)
     return spelled == "forwarded" or spelled.startswith("x-forwarded")
 
@@ -26,17 +28,13 @@ def forward(headers: IndexedHeaders, own: Origin | None, client: str | None) -> 
 
     What the browser itself said of that goes in any case: any page's script may write it.
     """
-    changes: dict[bytes, bytes | None] = {
-        name.encode("utf-8", "surrogateescape"): None
-        for name in headers.names
-        if is_forwarding(name)
-    }
+    if gone := [name for name in headers.names if is_forwarding(name)]:
+        headers.change({name.encode("utf-8", "surrogateescape"): None for name in gone})
     if own:
-        changes[b"X-Forwarded-Host"] = own.authority.encode()
-        changes[b"X-Forwarded-Proto"] = own.scheme.encode()
-        changes[b"X-Forwarded-For"] = client.encode() if client else None
-    if changes:
-        headers.change(changes)
+        headers.add("X-Forwarded-Host", own.authority)
+        headers.add("X-Forwarded-Proto", own.scheme)
+        if client:
+            headers.add("X-Forwarded-For", client)
 
 
 def host_for(frontend: Origin, own: Origin) -> str:

@@ -72,11 +72,14 @@ class ApiAddress:
     ) -> tuple[bytes, int]:
         """The same of a part of the body, and where that ends: no address is cut."""
         new, done = bytearray(), start
+        written: dict[tuple[bytes | None, bytes], bytes] = {}
         for before, after in self._places(body):
             if before and after and start <= before.start() < end:
-                slash = before["slash"]
-                new += body[done : before.start()] + _scheme(before["scheme"], own)
-                new += slash * 2 + own.authority.encode() + prefix.encode().replace(b"/", slash)
+                form = before["scheme"], before["slash"]
+                instead = written.get(form) or written.setdefault(
+                    form, _written(own, prefix, *form)
+                )
+                new += body[done : before.start()] + instead
                 done = after.end()
         end = max(end, done)
         return bytes(new + body[done:end]) if new else body[start:end], end
@@ -137,9 +140,10 @@ class AddressStream:
         return passed
 
 
-def _scheme(written: bytes | None, own: Origin) -> bytes:
-    """The proxy's scheme in the place of this one, with its colon."""
-    if written is None:
-        return b""
-    plain, secure = (b"ws:", b"wss:") if written.startswith(b"ws") else (b"http:", b"https:")
-    return secure if own.scheme == "https" else plain
+def _written(own: Origin, prefix: str, scheme: bytes | None, slash: bytes) -> bytes:
+    """The proxy's address with a scheme like this one, if there is one, and this for a slash."""
+    text = f"//{own.authority}{prefix}".encode().replace(b"/", slash)
+    if scheme is None:
+        return text
+    kind = b"ws" if scheme.startswith(b"ws") else b"http"
+    return kind + (b"s:" if own.scheme == "https" else b":") + text
