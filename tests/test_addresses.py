@@ -125,7 +125,7 @@ def test_a_foreign_page_names_itself(behind: Callable[..., Client], frontend: Up
         ("http://127.0.0.1:8080", "/x", {}, "http://127.0.0.1:8080"),
         # Next lets pages of localhost only have these.
         ("http://127.0.0.1:8080", "/_next/webpack-hmr?id=1", {}, "http://localhost:5173"),
-        ("http://shop.test", "/__nextjs_font/x", {}, "http://localhost:5173"),
+        ("http://shop.test", "/docs/__nextjs_font/x", {}, "http://localhost:5173"),
         # The scheme is that which the front end is served by.
         ("https://localhost:8080", "/x", {}, "http://localhost:8080"),
         ("https://localhost", "/x", {}, "http://localhost"),
@@ -290,6 +290,12 @@ def test_cookies_and_origins_follow_the_tunnel(
         "x-forwarded-proto": "https",
         "x-forwarded-for": "127.0.0.1",
     }
+
+    # Whatever scheme the front end takes its address to have, a redirect stays at the tunnel's.
+    for origin in (f"http://[::1]:{frontend.port}", f"http://{TUNNEL.authority}"):
+        frontend.answers("", status=302, Location=f"{origin}/next")
+        assert "\nlocation: /next\r" in send(client, host, "GET", headers).decode().lower()
+    frontend.answers("{}")
 
     # localhost works beside it
     got = send(client, local, "POST", [("Origin", f"http://{local}")], "/api/login").decode()

@@ -64,6 +64,8 @@ class FrontEnd(Exchange):
             frontend = self.settings.paths.frontend
             assert frontend
             references.rewrite_references(headers, frontend, "", "")
+            if (own := self.own) and own.scheme != frontend.scheme:
+                references.rewrite_references(headers, addresses.as_served(frontend, own), "", "")
         framing.forbid_framing(
             headers, self.settings.origins.allowed, confirms=response.status_code == 304
         )

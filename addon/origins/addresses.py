@@ -7,7 +7,7 @@ from messages.headers import IndexedHeaders, spelling
 from origins.origin import Origin
 from origins.rules import is_local
 
-_AT_NEXT = re.compile(r"/_next|/__nextjs")
+_AT_NEXT = re.compile(r"[^?]*/(?:_next|__nextjs)")
 _DATA_OF_REACT_ROUTER = re.compile(r"[^?]*\.data(?:\?|$)")
 
 
@@ -60,6 +60,11 @@ def origin_for(frontend: Origin, own: Origin, headers: IndexedHeaders, target: s
         # (`block-cross-site-dev.ts`).
         return Origin(frontend.scheme, "localhost", frontend.port)
     if is_local(own.host):
-        return Origin.parse(f"{frontend.scheme}://{own.authority}")
+        return as_served(frontend, own)
     by_forwarded = "next-action" in headers or _DATA_OF_REACT_ROUTER.match(target)
     return own if by_forwarded else frontend
+
+
+def as_served(frontend: Origin, own: Origin) -> Origin:
+    """The proxy's origin as a front end writes it that knows Host, and no scheme but its own."""
+    return Origin.parse(f"{frontend.scheme}://{own.authority}")
