@@ -238,7 +238,7 @@ def test_localhost_is_wherever_the_server_listens(confdir: Path, host: str) -> N
             assert mitmdump.client.get("/api/me").status == 200
             assert mitmdump.client.get("/page").status == 200
         assert api.last.one("host") == f"localhost:{api.port}"
-        assert frontend.last.one("host") == f"localhost:{frontend.port}"
+        assert frontend.last.one("host") == f"localhost:{mitmdump.client.port}"
         api.close()
 
 

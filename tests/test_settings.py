@@ -92,6 +92,9 @@ def test_an_answer_may_take_seconds_or_any_time(text: str, seconds: float | None
         ("allowed_origins", ["*"], "an origin such as"),
         ("allowed_hosts", ["shop.test:80"], "a host name without port"),
         ("allowed_hosts", ["*"], "a host name without port"),
+        ("public_origin", "abc.ngrok.app", "an http(s) origin without a path"),
+        ("public_origin", "https://abc.ngrok.app/x", "an http(s) origin without a path"),
+        ("public_origin", "ftp://abc.ngrok.app", "an http(s) origin without a path"),
         ("max_age", "٣", "or seconds"),
     ],
 )

@@ -367,10 +367,14 @@ class Wallets:
         self._several = several
         self._wallets: dict[object, Wallet] = {}
 
-    def of(self, client: Client) -> Wallet:
-        """The wallet for a browser's connection, which came in through a reverse mode."""
+    def of(self, client: Client, *, tls: bool | None = None) -> Wallet:
+        """The wallet for a browser's connection, which came in through a reverse mode.
+
+        `tls` says whether it has TLS, where something stands before it that may know better.
+        """
         mode, port = client.proxy_mode, client.sockname and client.sockname[1]
-        key = mode.full_spec, port, client.tls
+        tls = client.tls if tls is None else tls
+        key = mode.full_spec, port, tls
         if key not in self._wallets:
             assert isinstance(mode, ReverseMode)
             name = self._cookie.name
@@ -381,7 +385,7 @@ class Wallets:
                 self._renews,
                 name=f"{name}-{port}" if self._several and port else name,
                 notary=Notary(self._keys, str(Origin.served_by(mode))),
-                tls=client.tls,
+                tls=tls,
             )
         return self._wallets[key]
 

@@ -34,6 +34,7 @@ from exchanges import (
     carrier,
     handing_out,
     notes,
+    own_address,
     own_cookies,
     page_refresh,
     renewal,
@@ -169,6 +170,11 @@ class Api(Exchange):
             self.leak_alarm.check_body(response)
             self.settle_cookies(response)
         self.finish_answer(response)
+
+    def finish_answer(self, response: http.Response) -> None:
+        own_address.replace(self, response)
+        super().finish_answer(response)
+        own_address.tell(self, response)
 
     def failed(self, code: str, reason: str) -> http.Response | None:
         if self.stood and self.session.issued and signing_out.logs_out(self):
@@ -362,7 +368,7 @@ class Api(Exchange):
         return not self.leak_alarm.wants_whole(response)
 
     def _stream(self, response: http.Response) -> None:
-        self.leak_alarm.stream(response)
+        self.leak_alarm.stream(response, own_address.stream(self, response))
 
     def _is_part_of_text(self, response: http.Response) -> bool:
         """Whether a token may stand half in this answer, which is a part of a longer one."""
@@ -481,7 +487,7 @@ class Api(Exchange):
             headers,
             self.settings.cookie.forwarded if passes else None,
             list(self.tokens.values()),
-            tls=self.flow.client_conn.tls,
+            tls=self.tls,
             to_browser=self.settings.paths.to_browser,
             # A link from elsewhere goes without the user's cookies, and must not cost them.
             spared=() if trusted else metadata.get(notes.KEPT_BACK, ()),

@@ -175,7 +175,19 @@ class Exchange:
     @cached_property
     def wallet(self) -> Wallet:
         """The cookies for the flow's API and browser."""
-        return self.proxy.configured.wallets.of(self.flow.client_conn)
+        return self.proxy.configured.wallets.of(self.flow.client_conn, tls=self.tls)
+
+    @property
+    def own(self) -> Origin | None:
+        """The proxy's origin, as the browser addressed it; None where no browser did."""
+        address = self.flow.metadata.get(notes.ADDRESS)
+        return Origin.parse(address) if address else None
+
+    @property
+    def tls(self) -> bool:
+        """Whether the browser's connection has TLS, which may end at a tunnel in front of us."""
+        own = self.own
+        return own.scheme == "https" if own else self.flow.client_conn.tls
 
     @property
     def upstream(self) -> str:
@@ -264,6 +276,12 @@ def add_cookies(response: http.Response, cookies: list[str], settings: Settings)
         response.headers.add("Set-Cookie", settings.recorded(field.encode(), *secret))
     if cookies:
         response.headers["Cache-Control"] = "no-store"
+
+
+def client_address(flow: http.HTTPFlow) -> str | None:
+    """Of the browser, or of what stands before the proxy."""
+    address = flow.client_conn.peername
+    return address[0] if address else None
 
 
 def printable_path(request: http.Request) -> str:

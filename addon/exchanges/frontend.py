@@ -1,15 +1,17 @@
-"""A request for the front end: it goes to the developer's own dev server as it came."""
+"""A request for the front end: it goes to the developer's own dev server, nearly as it came."""
 
 from credentials import carriers
 from credentials.cookies import belongs, cookie_pairs
+from credentials.wallet import Wallet
 from messages import answer_policy, answers, streaming
 from messages.headers import IndexedHeaders
 from messages.redacted import real
 from mitmproxy import http
-from origins import framing, references
+from origins import addresses, framing, references, rules
 from origins.rules import SAFE_METHODS
 
-from exchanges.exchange import Asked, Exchange
+from exchanges.exchange import Asked, Exchange, client_address
+from exchanges.settings import Settings
 
 
 class FrontEnd(Exchange):
@@ -18,20 +20,34 @@ class FrontEnd(Exchange):
     kind = "frontend"
 
     def begin(self, asked: Asked) -> None:
-        request, name = self.flow.request, self.settings.cookie.name
-        frontend = self.settings.paths.frontend
+        request, frontend = self.flow.request, self.settings.paths.frontend
         assert frontend
+        assert isinstance(request.headers, IndexedHeaders)
+        host = translate_head(
+            request.headers,
+            request.path,
+            asked,
+            self._told_client(),
+            self.settings,
+            self.wallet,
+        )
         request.scheme = frontend.scheme
         request.data.host = frontend.host.strip("[]")
         request.data.port = frontend.port
-        acts = asked.method not in SAFE_METHODS or asked.upgrades
-        if acts and not asked.verdict.trusted:
-            # The front end's own server code would act with them for a foreign page.
-            carriers.keep_cookies_back(request.headers, lambda cookie: belongs(cookie, name))
-        else:  # with `__Host-` names, whose Path is `/`, the browser sends all of them here
-            carriers.keep_cookies_back(request.headers, self.wallet.is_for_the_api_only)
-        if self.settings.redact:
-            carriers.record_without(request.headers, name, self.settings.recorded)
+        request.host_header = host
+
+    def _told_client(self) -> str | None:
+        """The browser's address, for a front end that may be told it.
+
+        Angular's server leaves the rendering to the browser when it gets X-Forwarded-For, unless it
+        was set up to trust it (`ssr/src/utils/validation.ts`). Its pages say by what they load
+        that they are Angular's: from the second one on it is not told.
+        """
+        frontend, known = self.settings.paths.frontend, self.proxy.frontends_of_angular
+        path = self.flow.request.path
+        if "/@ng/component" in path or "/.angular/cache/" in path:
+            known.add(frontend)
+        return None if frontend in known else client_address(self.flow)
 
     async def request_head(self) -> None:
         if streaming.request_streams(self.flow.request):
@@ -48,6 +64,8 @@ class FrontEnd(Exchange):
             frontend = self.settings.paths.frontend
             assert frontend
             references.rewrite_references(headers, frontend, "", "")
+            if (own := self.own) and own.scheme != frontend.scheme:
+                references.rewrite_references(headers, addresses.as_served(frontend, own), "", "")
         framing.forbid_framing(
             headers, self.settings.origins.allowed, confirms=response.status_code == 304
         )
@@ -66,6 +84,10 @@ class FrontEnd(Exchange):
             return answers.without_body_for_head(self.flow.request.method, page)
         return super().failed(code, reason)
 
+    @property
+    def upstream(self) -> str:
+        return str(self.settings.paths.frontend)
+
     def secrets(self) -> list[str]:
         """The values of our cookies, which the front end may repeat."""
         name = self.settings.cookie.name
@@ -74,3 +96,32 @@ class FrontEnd(Exchange):
             for value in IndexedHeaders.of(self.flow.request.headers).raw("cookie")
         ]
         return [value for cookie, value in cookie_pairs(fields) if belongs(cookie, name)]
+
+
+def translate_head(
+    headers: IndexedHeaders,
+    target: str,
+    asked: Asked,
+    client: str | None,
+    settings: Settings,
+    wallet: Wallet,
+) -> str:
+    """Make a request's headers those that the front end gets, in place; the Host that goes there.
+
+    `target` is the request's, `client` the browser's address.
+    """
+    own, frontend, name = asked.own, settings.paths.frontend, settings.cookie.name
+    assert frontend
+    acts = asked.method not in SAFE_METHODS or asked.upgrades
+    if acts and not asked.verdict.trusted:
+        # The front end's own server code would act with them for a foreign page.
+        carriers.keep_cookies_back(headers, lambda cookie: belongs(cookie, name))
+    else:  # with `__Host-` names, whose Path is `/`, the browser sends all of them here
+        carriers.keep_cookies_back(headers, wallet.is_for_the_api_only)
+    if settings.redact:
+        carriers.record_without(headers, name, settings.recorded)
+    addresses.forward(headers, own, client)
+    if asked.verdict.trusted:
+        named = addresses.origin_for(frontend, own, headers, target)
+        rules.name_upstream(headers, own, named)
+    return addresses.host_for(frontend, own)

@@ -12,6 +12,7 @@ from messages.redacted import Redacted
 from messages.streaming import Recorder
 from messages.text import printable
 from mitmproxy import http
+from origins.bodies import AddressStream
 from origins.paths import normalise
 from tokens import capture
 from tokens.search import Needle, Search, replaced
@@ -70,18 +71,22 @@ class LeakAlarm:
             return False
         return streaming.is_json(response.headers) and not streaming.is_series(response.headers)
 
-    def stream(self, response: http.Response) -> None:
-        """Let the body stream, and look for tokens as it passes; what is compressed, decoded."""
+    def stream(self, response: http.Response, addresses: AddressStream | None = None) -> None:
+        """Let the body stream, and look for tokens as it passes; what is compressed, decoded.
+
+        Behind the search, `addresses` replaces those of the API.
+        """
         headers = response.headers
         coded = headers.get("content-encoding", "identity").strip().lower() not in ("", "identity")
         empty = response.status_code in (204, 205, 304) or self.flow.request.method == "HEAD"
         decoder = coding.decoder(headers.get("content-encoding", "")) if coded else None
-        if not self.needles or empty:
+        if not (self.needles or addresses) or empty:
             response.stream = Recorder()
         elif coded and (decoder is None or response.status_code == 206):
-            path = printable(normalise(self.flow.request.path))
-            said = "%s: an answer that streams in this coding is not searched for tokens"
-            self.once.warn(("unsearched", path), said, path)
+            if self.needles:
+                path = printable(normalise(self.flow.request.path))
+                said = "%s: an answer that streams in this coding is not searched for tokens"
+                self.once.warn(("unsearched", path), said, path)
             response.stream = Recorder()
         else:
             # The entity tag is the login's own (`messages.validators`), and one login always gets
@@ -89,16 +94,16 @@ class LeakAlarm:
             kept = None if "content-length" in headers else headers.get("etag")
             if decoder:
                 self._say_decoded(response)
-            if self.replaces:
+            if self.replaces or addresses:
                 without_digests(headers)
-            if kept is not None:
+            if kept is not None and not addresses:
                 headers["ETag"] = kept
             search = Search(
                 self.needles,
                 watch=self.mode != "block" and not self.replaces,
                 keep_length="content-length" in headers,
             )
-            response.stream = Recorder(partial(self._pass_on, search, decoder))
+            response.stream = Recorder(partial(self._pass_on, search, decoder, addresses))
 
     def _say_decoded(self, response: http.Response) -> None:
         headers = response.headers
@@ -108,7 +113,13 @@ class LeakAlarm:
         if not (self.flow.request.is_http2 or self.flow.request.is_http3):
             headers["Transfer-Encoding"] = "chunked"
 
-    def _pass_on(self, search: Search, decoder: Decoder | None, chunk: bytes) -> bytes:
+    def _pass_on(
+        self,
+        search: Search,
+        decoder: Decoder | None,
+        addresses: AddressStream | None,
+        chunk: bytes,
+    ) -> bytes:
         passed = bytearray()
         try:
             if decoder and not chunk:
@@ -128,6 +139,8 @@ class LeakAlarm:
             return b""
         if search.found and notes.LEAK not in self.flow.metadata:
             self._warn("body, which streams")
+        if addresses:
+            return addresses.feed(bytes(passed)) + (b"" if chunk else addresses.end())
         return bytes(passed)
 
     def check_body(self, response: http.Response) -> None:

@@ -9,6 +9,7 @@ from credentials.logins import Logins
 from credentials.wallet import Wallets
 from messages.answers import Refused
 from mitmproxy import http, options
+from origins.origin import Origin
 from tokens.lifetime import Births
 from upstream.own_requests import Renewals
 
@@ -29,6 +30,10 @@ class Once:
 
     def __init__(self) -> None:
         self._told: set[object] = set()
+
+    def has_told(self, about: object) -> bool:
+        """Whether something was logged about this, so that it need not be looked for."""
+        return about in self._told or len(self._told) == _MOST_TOLD
 
     def warn(self, about: object, message: str, *values: object) -> None:
         """Log a warning unless one was logged about the same."""
@@ -70,6 +75,8 @@ class Proxy:
         default_factory=WeakKeyDictionary
     )
     """Those under way; each flow has one."""
+    frontends_of_angular: set[Origin | None] = field(default_factory=set)
+    """Those that turned out to be Angular's dev server."""
     last_login: str = ""
 
     @property

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from credentials.cookies import cookie_pairs
 from messages.headers import is_broken, spelling
 from mitmproxy import http
+from origins import addresses
 
 from exchanges.notes import INJECTED, RECEIVED
 
@@ -71,7 +72,9 @@ def restored(flow: http.HTTPFlow, header: str) -> http.Request | None:
     received.method = difference["method"]
     received.path = difference["target"]
     received.authority = difference["authority"]
-    for name in (added, *(name for name, _ in difference["gone"])):
+    # Those of the browser's own are gone.
+    told = [name for name in received.headers if addresses.is_forwarding(name)]
+    for name in (added, *told, *(name for name, _ in difference["gone"])):
         received.headers.pop(name, None)
     for name, value in difference["gone"]:
         received.headers.add(name, value)

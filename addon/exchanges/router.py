@@ -14,7 +14,7 @@ from messages.answers import Refused
 from messages.headers import IndexedHeaders, without_broken
 from messages.text import printable
 from mitmproxy import http
-from origins import cors, framing, paths, rules
+from origins import addresses, cors, framing, paths, rules
 from origins.origin import Origin
 from origins.rules import Verdict
 from origins.speculation import is_speculative
@@ -22,7 +22,7 @@ from origins.speculation import is_speculative
 from exchanges import notes, received
 from exchanges.answer_heads import AnswerHeads
 from exchanges.api import Api
-from exchanges.exchange import Asked, Exchange
+from exchanges.exchange import Asked, Exchange, client_address
 from exchanges.frontend import FrontEnd
 from exchanges.login import Login
 from exchanges.logout import Logout, OwnLogout, SignOut
@@ -83,7 +83,8 @@ class Router:
         request = flow.request
         head = Head.of(request)
         wallet = proxy.configured.wallets.of(flow.client_conn)
-        key = head, flow.is_replay, wallet.name, wallet.api, wallet.tls
+        client = client_address(flow) if proxy.settings.origins.forwarded else None
+        key = head, flow.is_replay, wallet.name, wallet.api, wallet.tls, client
         made = self._made.get(key)
         if made and not proxy.logins.is_over(made.state["session"], proxy.logins.moment()):
             return self._as_before(made, flow, proxy)
@@ -161,15 +162,11 @@ def route(flow: http.HTTPFlow, proxy: Proxy) -> Exchange:
     if asked.cors:
         flow.metadata[notes.CORS] = asked.cors
     if api_target is not None:
-        upstream = _begin_for_the_api(flow, proxy, api_target, asked)
+        _begin_for_the_api(flow, proxy, api_target, asked)
     elif settings.paths.frontend:
-        upstream = settings.paths.frontend
         FrontEnd(flow, proxy).begin(asked)
     else:
         raise Refused("outside_prefix", f"The API is served under {settings.paths.prefix} only.")
-    if verdict.trusted:
-        rules.name_upstream(headers, own, upstream)
-    request.host_header = upstream.authority
     if not (request.is_http2 or request.is_http3):
         # An absolute-form target (RFC 9112, 3.2.2) would go upstream with any host in it.
         request.authority = ""
@@ -183,13 +180,16 @@ def _judge(flow: http.HTTPFlow, settings: Settings) -> tuple[Origin, Verdict]:
         own = Origin.of(request.scheme, request.host, request.port)
         return own, Verdict(True, "it is replayed")
     own = rules.own_origin(
-        request, tls=flow.client_conn.tls, allowed_hosts=settings.origins.allowed_hosts
+        request,
+        tls=flow.client_conn.tls,
+        allowed_hosts=settings.origins.allowed_hosts,
+        public=settings.origins.public,
     )
+    flow.metadata[notes.ADDRESS] = str(own)
     return own, rules.judge(request.headers, own, settings.origins.allowed)
 
 
-def _begin_for_the_api(flow: http.HTTPFlow, proxy: Proxy, target: str, asked: Asked) -> Origin:
-    """Begin an exchange with the API; its origin."""
+def _begin_for_the_api(flow: http.HTTPFlow, proxy: Proxy, target: str, asked: Asked) -> None:
     request, settings = flow.request, proxy.settings
     upstream = Origin.of(request.scheme, request.host, request.port)
     request.path = paths.upstream_target(target, settings.paths.base_path)
@@ -199,7 +199,13 @@ def _begin_for_the_api(flow: http.HTTPFlow, proxy: Proxy, target: str, asked: As
     if acts and not asked.verdict.trusted:
         raise Refused.cross_origin()
     kind(flow, proxy).begin(asked)
-    return upstream
+    headers, told = request.headers, settings.origins.forwarded
+    assert isinstance(headers, IndexedHeaders)
+    addresses.forward(headers, asked.own if told else None, client_address(flow))
+    if asked.verdict.trusted and not told:
+        # An API that is told the proxy's address takes that for its own.
+        rules.name_upstream(headers, asked.own, upstream)
+    request.host_header = upstream.authority
 
 
 def exchange_of(flow: http.HTTPFlow, proxy: Proxy) -> Exchange:

@@ -27,7 +27,10 @@ def rules(flow: http.HTTPFlow, settings: Settings) -> Iterator[str]:
     yield f"request: {request.method} {phrases.printable(request.path)}"
     try:
         own = origin_rules.own_origin(
-            request, tls=flow.client_conn.tls, allowed_hosts=settings.origins.allowed_hosts
+            request,
+            tls=flow.client_conn.tls,
+            allowed_hosts=settings.origins.allowed_hosts,
+            public=settings.origins.public,
         )
         yield f"host: {own.authority} is localhost, an IP address or allowed"
         yield f"origin: {_origin(request, own, settings)}"

@@ -30,8 +30,10 @@ def summary(
 ) -> list[str]:
     """Three lines: addresses, paths, cookie and header."""
     paths, by_proxy = settings.paths, settings.network.proxies
+    public = settings.origins.public
+    tunnel = f" or, trusted as well, {public} (cookie_auth_public_origin)" if public else ""
     addresses = (
-        f"open {one.address} for {one.api}{paths.base_path}{_by_proxy(one.api, by_proxy)}"
+        f"open {one.address}{tunnel} for {one.api}{paths.base_path}{_by_proxy(one.api, by_proxy)}"
         for one in listeners
     )
     frontend = f"; front end: {paths.frontend}" if paths.frontend else ""

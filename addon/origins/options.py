@@ -85,6 +85,27 @@ OPTIONS = (
         "Further names under which the proxy may be addressed, beside localhost, *.localhost and"
         " IP addresses; .example.test covers the subdomains.",
     ),
+    Option(
+        "cookie_auth_public_origin",
+        str,
+        "",
+        "Origin that people see when a tunnel (ngrok, Codespaces) is in front of the proxy, e.g."
+        " https://abc.ngrok.app.",
+    ),
+    Option(
+        "cookie_auth_forwarded",
+        bool,
+        False,
+        "Tell the API the address that the browser used, in X-Forwarded-Host, -Proto and -For, as"
+        " the front end is told anyway.",
+    ),
+    Option(
+        "cookie_auth_rewrite_bodies",
+        bool,
+        False,
+        "Put the proxy's address in the place of the API's own in the HTML, JSON, JavaScript and"
+        " CSS that it answers.",
+    ),
 )
 
 
@@ -154,6 +175,11 @@ class OriginSettings:
 
     allowed: frozenset[Origin]
     allowed_hosts: tuple[str, ...]
+    public: Origin | None = None
+    """The one that people see beside the proxy's own, when a tunnel is in front of it."""
+    forwarded: bool = False
+    """Whether the API is told what the front end is told anyway: the address that was asked for."""
+    rewrites_bodies: bool = False
 
     @classmethod
     def read(cls, read: Reader) -> "OriginSettings":
@@ -161,11 +187,21 @@ class OriginSettings:
         return cls(
             frozenset(read.each("cookie_auth_allowed_origins", Origin.parse, or_none=True)),
             tuple(read.each("cookie_auth_allowed_hosts", _host, or_none=True)),
+            read.text("cookie_auth_public_origin", _public),
+            forwarded=read.flag("cookie_auth_forwarded"),
+            rewrites_bodies=read.flag("cookie_auth_rewrite_bodies"),
         )
 
 
 def _origin_or_none(text: str) -> Origin | None:
     return Origin.parse(text.rstrip("/")) if text else None
+
+
+def _public(text: str) -> Origin | None:
+    try:
+        return _origin_or_none(text)
+    except ValueError:
+        raise ValueError("an http(s) origin without a path, e.g. https://abc.ngrok.app") from None
 
 
 def _host(text: str) -> str:

@@ -32,11 +32,19 @@ SILENT_BROWSER = (
 )
 
 
-def own_origin(request: http.Request, *, tls: bool, allowed_hosts: tuple[str, ...]) -> Origin:
+def own_origin(
+    request: http.Request,
+    *,
+    tls: bool,
+    allowed_hosts: tuple[str, ...],
+    public: Origin | None = None,
+) -> Origin:
     """The origin that the browser addressed.
 
     `allowed_hosts` are further names than localhost, `*.localhost` and IP addresses; one that
-    begins with a dot covers its subdomains.
+    begins with a dot covers its subdomains. `public` is the origin of a tunnel in front of the
+    proxy, whatever its own connection is: the tunnel's Host is that one's, or else one of those,
+    with the tunnel's in X-Forwarded-Host.
 
     Raises Refused when Host is missing, malformed, doubled or not allowed.
     """
@@ -49,12 +57,18 @@ def own_origin(request: http.Request, *, tls: bool, allowed_hosts: tuple[str, ..
         origin = Origin.parse(f"{'https' if tls else 'http'}://{hosts[0]}")
     except ValueError:
         raise Refused("host_not_allowed", "The request's Host header is malformed.") from None
-    if not (_is_local(origin.host) or _is_listed(origin.host, allowed_hosts)):
+    if public and _names(public, hosts[0]):
+        return public
+    if not (is_local(origin.host) or _is_listed(origin.host, allowed_hosts)):
         raise Refused(
             "host_not_allowed",
             f"The host {origin.host} is not allowed here. If it is yours:"
             f" --set cookie_auth_allowed_hosts={origin.host}",
         )
+    # Only now: a page whose name was made to resolve to this machine could write the header, too.
+    forwarded = request.headers.get("x-forwarded-host", "") if public else ""
+    if public and _names(public, forwarded.partition(",")[0].strip()):
+        return public
     return origin
 
 
@@ -103,7 +117,7 @@ def is_trustworthy(own: Origin) -> bool:
     host = own.host.strip("[]")
     if own.scheme == "https" or host == "localhost" or host.endswith(".localhost"):
         return True
-    return host == "::1" or (_is_local(host) and host.startswith("127."))
+    return host == "::1" or (is_local(host) and host.startswith("127."))
 
 
 def is_top_level_navigation(headers: http.Headers) -> bool:
@@ -125,11 +139,13 @@ def allowed_origin(headers: http.Headers, allowed_origins: frozenset[Origin]) ->
 
 
 def name_upstream(headers: http.Headers, own: Origin, upstream: Origin) -> None:
-    """Put the upstream's origin where Origin and Referer name the proxy's, in place.
+    """Put this origin of the upstream where Origin and Referer name the proxy's, in place.
 
-    APIs that check where a request comes from know their own origin, not ours.
+    Servers that check where a request comes from know their own origin, not ours.
     """
-    if headers.get("origin", "").lower() == str(own):
+    origin = headers.get("origin", "")
+    # A tunnel may have put another name into it.
+    if origin.lower() == str(own) or (origin and headers.get("sec-fetch-site") == "same-origin"):
         headers["origin"] = str(upstream)
     referer = headers.get("referer", "")
     if (referer.lower() + "/").startswith(f"{own}/"):
@@ -143,8 +159,17 @@ def _is_of(url: str, own: Origin) -> bool:
         return False
 
 
+def _names(origin: Origin, host: str) -> bool:
+    """Whether a Host header's value, with or without a default port, is this origin's."""
+    try:
+        return Origin.parse(f"{origin.scheme}://{host}") == origin
+    except ValueError:
+        return False
+
+
 @lru_cache(maxsize=256)
-def _is_local(host: str) -> bool:
+def is_local(host: str) -> bool:
+    """Whether it is localhost, `*.localhost` or an IP address: no name that anybody else has."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
