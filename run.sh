@@ -13,6 +13,7 @@ usage: ./run.sh [--web] [--no-fast] [mitmproxy options]        the demo: a small
        ./run.sh test [pytest arguments]                        linters, type check, tests, coverage
        ./run.sh bench [group …]                                what the proxy costs, beside others
        ./run.sh bench stand-ins [--reference COMMIT]           what stand-ins cost
+       ./run.sh bench page-load [--rounds 5]                   what a page load costs
        ./run.sh --version                                      versions, for a report
 
 The proxy listens on http://localhost:8080; another port: --listen-port 9000.
@@ -35,7 +36,8 @@ The options used most (the README has all, grouped by need):
   cookie_auth_header_format={token} its value, e.g. 'Bearer {token}'
   cookie_auth_prefix=               where the browser finds the API, e.g. /api
 
-  --no-fast     without addon/fast_dispatch.py, which makes mitmproxy's own part faster
+  --no-fast     without addon/fast_dispatch.py, which makes mitmproxy's own part faster, and
+                addon/short_way.py, which passes what is for the front end by it
   API_URL=URL   the same as giving URL
   PYTHON=...    the Python to set up .venv with (3.10 or newer; default: the newest on the PATH)
 HELP
@@ -252,16 +254,17 @@ proxy() {
     elif [ -n "$base_path" ]; then
         set -- --set "cookie_auth_base_path=$base_path" "$@"
     fi
-    exec "$venv/bin/$tool" ${fast:+-s "$fast"} -s "$root/addon/cookie_auth.py" --mode "reverse:$upstream" \
-        --listen-host 127.0.0.1 --listen-port "$port" "$@"
+    exec "$venv/bin/$tool" ${fast:+-s "$fast"} -s "$root/addon/cookie_auth.py" ${short:+-s "$short"} \
+        --mode "reverse:$upstream" --listen-host 127.0.0.1 --listen-port "$port" "$@"
 }
 
 tool=mitmdump
 fast=$root/addon/fast_dispatch.py
+short=$root/addon/short_way.py
 while :; do
     case ${1:-} in
     --web) tool=mitmweb ;;
-    --no-fast) fast= ;;
+    --no-fast) fast='' short='' ;;
     *) break ;;
     esac
     shift
@@ -277,10 +280,11 @@ bench)
     install test
     shift
     script=bench.py
-    if [ "${1:-}" = stand-ins ]; then
-        script=stand_ins.py
-        shift
-    fi
+    case ${1:-} in
+    stand-ins) script=stand_ins.py ;;
+    page-load) script=page_load.py ;;
+    esac
+    [ "$script" = bench.py ] || shift
     exec "$venv/bin/python" "$root/tests/benchmarks/$script" "$@"
     ;;
 http://* | https://*) proxy "$tool" "$@" ;;

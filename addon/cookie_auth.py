@@ -50,6 +50,7 @@ from exchanges.proxy import Configuration, Proxy  # noqa: E402
 from exchanges.refusal import Refusal  # noqa: E402
 from exchanges.router import Router, exchange_of  # noqa: E402
 from exchanges.settings import OPTIONS, Settings  # noqa: E402
+from exchanges.short_way import Heads  # noqa: E402
 from inspection.inspector import Inspector  # noqa: E402
 from messages import answers, streaming  # noqa: E402
 from messages.answers import Refused  # noqa: E402
@@ -87,6 +88,7 @@ class CookieAuth:
         self.stop_redaction: Callable[[], None] | None = None
         self.closing: closing.Closing | None = None
         self.inspector = Inspector(self.proxy)
+        self.heads = Heads(self.proxy)  # for short_way.py
 
     # Life cycle
 

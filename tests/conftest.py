@@ -32,10 +32,10 @@ FAST_DISPATCH = {
 }
 
 # The fixtures that start a process, or are for tests that do.
-PROCESSES = {"_proxies", "upstream", "confdir", "start", "serve", "browser", "vite", "api"}
+PROCESSES = {"_proxies", "upstream", "confdir", "start", "serve", "browser", "vite", "api", "pair"}
 
 # Tables and properties of thousands of cases, which take their time.
-EXHAUSTIVE = {"test_search", "test_fast_dispatch"}
+EXHAUSTIVE = {"test_search", "test_fast_dispatch", "test_short_way_fuzz"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -25,6 +25,7 @@ from preloaded import Forked
 ROOT = Path(__file__).parent.parent
 ADDON = ROOT / "addon" / "cookie_auth.py"
 FAST_DISPATCH = ADDON.with_name("fast_dispatch.py")
+SHORT_WAY = ADDON.with_name("short_way.py")
 MITMDUMP = Path(sys.executable).with_name("mitmdump")
 
 Headers = list[tuple[str, str]]
@@ -260,6 +261,7 @@ class Mitmdump:
         confdir: Path,
         scripts: tuple[Path, ...] = (ADDON,),
         mode: str = "reverse:",
+        program: Path = MITMDUMP,
     ) -> None:
         if self.fast_dispatch:
             scripts = (FAST_DISPATCH, *scripts)
@@ -274,7 +276,7 @@ class Mitmdump:
             self.process = Forked(list(arguments))
         else:
             self.process = subprocess.Popen(
-                [str(MITMDUMP), *arguments],
+                [str(program), *arguments],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,

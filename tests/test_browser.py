@@ -1,13 +1,14 @@
 """The demo, foreign pages and hot reload in a real browser: Debian's Chromium."""
 
 import json
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import BrowserContext, expect
-from support import ADDON, Client, Mitmdump, Upstream, answer, free_port, running
+from support import ADDON, SHORT_WAY, Client, Mitmdump, Upstream, answer, free_port, running
 
 
 @pytest.fixture
@@ -245,8 +246,14 @@ def test_an_allowed_page_on_another_port_may_do_all_that(
 # Hot reload
 
 
+@pytest.mark.parametrize("scripts", [(ADDON,), (ADDON, SHORT_WAY)], ids=["long way", "short way"])
 def test_a_vite_front_end_updates_through_the_proxy_when_a_source_is_edited(
-    context: BrowserContext, upstream: Upstream, confdir: Path, tmp_path: Path, vite: Path
+    context: BrowserContext,
+    upstream: Upstream,
+    confdir: Path,
+    tmp_path: Path,
+    vite: Path,
+    scripts: tuple[Path, ...],
 ) -> None:
     (tmp_path / "index.html").write_text(
         "<h1></h1><p></p><script type=module src=/main.js></script>"
@@ -268,7 +275,9 @@ def test_a_vite_front_end_updates_through_the_proxy_when_a_source_is_edited(
         [str(vite), "--port", str(port), "--strictPort"], cwd=tmp_path, stdout=subprocess.DEVNULL
     )
     try:
-        with running(Mitmdump(upstream.url, *arguments, confdir=confdir)) as mitmdump:
+        with running(
+            Mitmdump(upstream.url, *arguments, confdir=confdir, scripts=scripts)
+        ) as mitmdump:
             address = f"http://localhost:{mitmdump.client.port}/"
             log_in(context, upstream, f"{address}api/login")
             page = context.new_page()
@@ -282,6 +291,8 @@ def test_a_vite_front_end_updates_through_the_proxy_when_a_source_is_edited(
             hot_reload.value.wait_for_event("framereceived")  # Vite says that it is connected
             source.write_text(program.replace("'first'", "'second'"))
             expect(page.locator("h1")).to_have_text("second", timeout=20_000)
+            shown = re.search(rf"GET http://\S+:{port}/main.js", mitmdump.log)
+            assert bool(shown) == (SHORT_WAY not in scripts)
     finally:
         dev_server.terminate()
         dev_server.wait(10)

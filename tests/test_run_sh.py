@@ -135,15 +135,17 @@ def test_an_app_with_a_front_end_of_its_own_needs_only_its_address(
 
 
 @pytest.mark.parametrize("option", [(), ("--no-fast",)])
-def test_fast_dispatch_is_loaded_unless_it_is_not_wanted(
+def test_what_makes_it_faster_is_loaded_unless_it_is_not_wanted(
     start: Start, upstream: Upstream, option: tuple[str, ...]
 ) -> None:
     port = free_port()
-    proxy = start(*option, upstream.url, "-p", str(port))
-    assert eventually(answers(port, "/me", 200), 20)
+    frontend = ("--frontend", "http://127.0.0.1:1")
+    proxy = start(*option, upstream.url, *frontend, "-p", str(port))
+    assert eventually(answers(port, "/api/me", 200), 20)
     os.killpg(proxy.pid, signal.SIGINT)
     out, _ = proxy.communicate(timeout=10)
     assert ("fast_dispatch.py" in out) is (option == ())
+    assert ("the front end take the short way" in out) is (option == ())
     assert f"cookie-auth: open http://localhost:{port} for {upstream.url}" in out
     assert "does not know this mitmproxy" not in out
 

@@ -1,4 +1,7 @@
-"""A request for the front end: it goes to the developer's own dev server, nearly as it came."""
+"""A request for the front end: it goes to the developer's own dev server, nearly as it came.
+
+What becomes of heads is said in functions that the short way calls, too (`exchanges.short_way`).
+"""
 
 from credentials import carriers
 from credentials.cookies import belongs, cookie_pairs
@@ -8,9 +11,11 @@ from messages.headers import IndexedHeaders
 from messages.redacted import real
 from mitmproxy import http
 from origins import addresses, framing, references, rules
+from origins.origin import Origin
 from origins.rules import SAFE_METHODS
 
 from exchanges.exchange import Asked, Exchange, client_address
+from exchanges.proxy import Proxy
 from exchanges.settings import Settings
 
 
@@ -27,7 +32,7 @@ class FrontEnd(Exchange):
             request.headers,
             request.path,
             asked,
-            self._told_client(),
+            told_client(request.path, client_address(self.flow), self.proxy),
             self.settings,
             self.wallet,
         )
@@ -35,19 +40,6 @@ class FrontEnd(Exchange):
         request.data.host = frontend.host.strip("[]")
         request.data.port = frontend.port
         request.host_header = host
-
-    def _told_client(self) -> str | None:
-        """The browser's address, for a front end that may be told it.
-
-        Angular's server leaves the rendering to the browser when it gets X-Forwarded-For, unless it
-        was set up to trust it (`ssr/src/utils/validation.ts`). Its pages say by what they load
-        that they are Angular's: from the second one on it is not told.
-        """
-        frontend, known = self.settings.paths.frontend, self.proxy.frontends_of_angular
-        path = self.flow.request.path
-        if "/@ng/component" in path or "/.angular/cache/" in path:
-            known.add(frontend)
-        return None if frontend in known else client_address(self.flow)
 
     async def request_head(self) -> None:
         if streaming.request_streams(self.flow.request):
@@ -59,17 +51,7 @@ class FrontEnd(Exchange):
     def answer_head(self) -> None:
         response = self.flow.response
         assert response
-        headers = response.headers = IndexedHeaders.of(response.headers)
-        if not references.REFERENCES.isdisjoint(headers.names):
-            frontend = self.settings.paths.frontend
-            assert frontend
-            references.rewrite_references(headers, frontend, "", "")
-            if (own := self.own) and own.scheme != frontend.scheme:
-                references.rewrite_references(headers, addresses.as_served(frontend, own), "", "")
-        framing.forbid_framing(
-            headers, self.settings.origins.allowed, confirms=response.status_code == 304
-        )
-        answer_policy.without_line_breaks(headers)
+        translate_answer_head(response, self.own, self.settings)
         if streaming.response_streams(response):
             response.stream = streaming.Recorder()
 
@@ -125,3 +107,32 @@ def translate_head(
         named = addresses.origin_for(frontend, own, headers, target)
         rules.name_upstream(headers, own, named)
     return addresses.host_for(frontend, own)
+
+
+def told_client(target: str, client: str | None, proxy: Proxy) -> str | None:
+    """The browser's address, for a front end that may be told it.
+
+    Angular's server leaves the rendering to the browser when it gets X-Forwarded-For, unless it
+    was set up to trust it (`ssr/src/utils/validation.ts`). Its pages say by what they load
+    that they are Angular's: from the second one on it is not told.
+    """
+    frontend, known = proxy.settings.paths.frontend, proxy.frontends_of_angular
+    if "/@ng/component" in target or "/.angular/cache/" in target:
+        known.add(frontend)
+    return None if frontend in known else client
+
+
+def translate_answer_head(response: http.Response, own: Origin | None, settings: Settings) -> None:
+    """Make the head of the front end's answer one of the proxy's, in place.
+
+    `own` is the proxy's origin, as the browser addressed it.
+    """
+    headers = response.headers = IndexedHeaders.of(response.headers)
+    if not references.REFERENCES.isdisjoint(headers.names):
+        frontend = settings.paths.frontend
+        assert frontend
+        references.rewrite_references(headers, frontend, "", "")
+        if own and own.scheme != frontend.scheme:
+            references.rewrite_references(headers, addresses.as_served(frontend, own), "", "")
+    framing.forbid_framing(headers, settings.origins.allowed, confirms=response.status_code == 304)
+    answer_policy.without_line_breaks(headers)

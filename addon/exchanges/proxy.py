@@ -78,6 +78,8 @@ class Proxy:
     frontends_of_angular: set[Origin | None] = field(default_factory=set)
     """Those that turned out to be Angular's dev server."""
     last_login: str = ""
+    short_ways: int = 0
+    """Requests for the front end that took the short way (see `short_way.py`)."""
 
     @property
     def settings(self) -> Settings:

@@ -14,6 +14,7 @@ from messages.answers import Refused
 from messages.headers import IndexedHeaders, without_broken
 from messages.text import printable
 from mitmproxy import http
+from mitmproxy.connection import Client
 from origins import addresses, cors, framing, paths, rules
 from origins.origin import Origin
 from origins.rules import Verdict
@@ -33,7 +34,6 @@ from exchanges.received import Head
 from exchanges.refresh import Refresh
 from exchanges.refusal import Refusal
 from exchanges.renewal import Renewal, Retry
-from exchanges.settings import Settings
 from exchanges.speculation import Speculation
 
 API_KINDS: tuple[type[Exchange], ...] = (Speculation, Preflight, Logout, Refresh, Login, Api)
@@ -131,21 +131,14 @@ def route(flow: http.HTTPFlow, proxy: Proxy) -> Exchange:
     if broken := without_broken(headers):
         said = f"the field {printable(broken)} has a line break or NUL in its value"
         raise Refused("bad_request", f"The request was refused: {said}.")
-    own, verdict = _judge(flow, settings)
+    if flow.is_replay == "request":
+        # Recorded without this addon: nobody else's page has sent it, and Host is the API's.
+        own = Origin.of(request.scheme, request.host, request.port)
+        verdict = Verdict(True, "it is replayed")
+    else:
+        own, verdict = judge(request, flow.client_conn, proxy)
+        flow.metadata[notes.ADDRESS] = str(own)
     flow.metadata[notes.TRUSTED] = verdict.trusted
-    if verdict.why is rules.SILENT_BROWSER:
-        proxy.once.warn(
-            verdict.why,
-            "a request gets no token: it is from %s; use localhost or https",
-            verdict.why,
-        )
-    if not verdict.trusted and (framed_by := framing.framing_origin(headers)):
-        proxy.once.warn(
-            ("framed by", framed_by),
-            "a page of %s shows the app in a frame, which browsers refuse; if it is yours:"
-            " --set cookie_auth_allowed_origins=%s",
-            *(printable(framed_by), printable(framed_by)),
-        )
     api_target = paths.strip_prefix(request.path, settings.paths.prefix)
     asked = Asked(
         method=request.method,
@@ -173,20 +166,27 @@ def route(flow: http.HTTPFlow, proxy: Proxy) -> Exchange:
     return proxy.exchanges[flow]  # a logout, for one, may have turned into another
 
 
-def _judge(flow: http.HTTPFlow, settings: Settings) -> tuple[Origin, Verdict]:
-    request = flow.request
-    if flow.is_replay == "request":
-        # Recorded without this addon: nobody else's page has sent it, and Host is the API's.
-        own = Origin.of(request.scheme, request.host, request.port)
-        return own, Verdict(True, "it is replayed")
+def judge(request: http.Request, client: Client, proxy: Proxy) -> tuple[Origin, Verdict]:
+    """The origin that the browser addressed, and what the origin rule says. Raises Refused."""
+    origins = proxy.settings.origins
     own = rules.own_origin(
-        request,
-        tls=flow.client_conn.tls,
-        allowed_hosts=settings.origins.allowed_hosts,
-        public=settings.origins.public,
+        request, tls=client.tls, allowed_hosts=origins.allowed_hosts, public=origins.public
     )
-    flow.metadata[notes.ADDRESS] = str(own)
-    return own, rules.judge(request.headers, own, settings.origins.allowed)
+    verdict = rules.judge(request.headers, own, origins.allowed)
+    if verdict.why is rules.SILENT_BROWSER:
+        proxy.once.warn(
+            verdict.why,
+            "a request gets no token: it is from %s; use localhost or https",
+            verdict.why,
+        )
+    if not verdict.trusted and (framed_by := framing.framing_origin(request.headers)):
+        proxy.once.warn(
+            ("framed by", framed_by),
+            "a page of %s shows the app in a frame, which browsers refuse; if it is yours:"
+            " --set cookie_auth_allowed_origins=%s",
+            *(printable(framed_by), printable(framed_by)),
+        )
+    return own, verdict
 
 
 def _begin_for_the_api(flow: http.HTTPFlow, proxy: Proxy, target: str, asked: Asked) -> None:

@@ -35,6 +35,8 @@ class Settings:
     origins: OriginSettings
     network: NetworkSettings
     redact: bool
+    keep_frontend: bool
+    """Whether all that is for the front end is recorded, too."""
     lenient: bool
     """Whether nobody has said where a login is, nor where its token stands: a login that is not as
     expected counts as unlisted then."""
@@ -60,6 +62,7 @@ class Settings:
             origins=OriginSettings.read(read),
             network=NetworkSettings.read(read, environ or {}),
             redact=read.flag("cookie_auth_redact"),
+            keep_frontend=read.flag("cookie_auth_keep_frontend"),
             lenient={"cookie_auth_login", "cookie_auth_token"}.isdisjoint(given),
         )
 

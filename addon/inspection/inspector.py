@@ -171,6 +171,7 @@ class Inspector:
             *(f"proxy: {mode}" for mode in options.mode),
             *start.described(settings, options.cookie_auth_login, options.cookie_auth_logout),
             f"last login: {self.proxy.last_login or 'none yet'}",
+            f"front-end requests that took the short way: {self.proxy.short_ways}",
             *chain.from_iterable(learned.lines(self.proxy.learned, api) for api in apis),
         ]
 

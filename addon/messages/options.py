@@ -1,4 +1,4 @@
-"""The option about what is recorded."""
+"""The options about what is recorded."""
 
 from settings.option import Option
 
@@ -8,5 +8,12 @@ OPTIONS = (
         bool,
         False,
         "Show and save flows without their tokens, which browser and API get all the same.",
+    ),
+    Option(
+        "cookie_auth_keep_frontend",
+        bool,
+        False,
+        "Record the requests for the front end, too: with short_way.py, most of them pass by"
+        " mitmproxy's hooks, and are faster.",
     ),
 )

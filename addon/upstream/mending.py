@@ -43,6 +43,12 @@ def mend(received: ReceiveBuffer) -> None:
     received += b"\r\n".join((*mended(lines), b"", bytes(rest)))
 
 
+def lines_of(head: bytes) -> list[bytes]:
+    """The lines of a head whose lines end in CRLF, mended where they need it."""
+    lines = head.rstrip(b"\r\n").split(b"\r\n")
+    return mended(lines) if _may_need_it(head) else lines
+
+
 def mended(lines: list[bytes]) -> list[bytes]:
     """The lines of a head, as they are to be read; as they are if they are no head."""
     start, *rest = lines

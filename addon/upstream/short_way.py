@@ -1,0 +1,366 @@
+"""The short way: a layer under the browser's connection that asks the front end itself.
+
+mitmproxy's HTTP layer makes a flow of each request, and calls hooks at each of its steps. This
+layer stands above it. A plain GET or HEAD for the front end, whose head can be read in one way only
+(`messages.http1`), it sends on over a connection of its own; what becomes of the heads is asked of
+`Rules`. All other bytes go to mitmproxy's own layers, the long way, and they say when that is over:
+no byte is framed by two.
+
+What fails before the browser got a byte of the answer goes the long way as well, which asks again
+and makes the error page. So the front end gets such a request twice, as it would from a browser
+whose kept connection breaks (RFC 9110, 9.2.2 and RFC 9112, 9.3.1); they are GET and HEAD only.
+
+The layer never waits in mitmproxy's way (`Layer.handle_event` would hold events back), so that a
+browser that leaves while a connection is made is noticed at once.
+"""
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from messages import http1
+from mitmproxy import http
+from mitmproxy.connection import Client, ConnectionState, Server
+from mitmproxy.net.http.http1 import assemble_request_head, assemble_response_head
+from mitmproxy.proxy import commands, events
+from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.layer import Layer, NextLayer
+from mitmproxy.proxy.layers.http import Http1Server, HttpLayer
+
+from upstream.mending import lines_of
+
+Commands = Generator[commands.Command, Any, None]
+Address = tuple[str, int]
+
+
+class Rules(Protocol):
+    """What decides about heads. None and False stand for the long way."""
+
+    def takes(self, target: str) -> bool:
+        """Whether a request for this target may go the short way."""
+
+    def to_front_end(self, request: http.Request, client: Client) -> "Sent | None":
+        """Make a request the front end's, in place."""
+
+    def to_browser(self, response: http.Response, sent: "Sent") -> bool:
+        """Make the answer to it one of the proxy's, in place."""
+
+    def answered(self) -> None:
+        """A request is over."""
+
+
+class Sent(Protocol):
+    """A request as the rules have made it."""
+
+    @property
+    def address(self) -> Address:
+        """Where the front end listens."""
+
+
+@dataclass
+class Asked:
+    """A request under way, and what is here of its answer."""
+
+    head: bytes
+    """As the browser sent it."""
+    request: http.Request
+    """As the front end gets it."""
+    sent: Sent
+    kept: bool = False
+    """Whether it went over a connection that had served before."""
+    answer: bytearray = field(default_factory=bytearray)
+    """What came of the answer's head."""
+    searched: int = 0
+    body: http1.Body | None = None
+    """Set as soon as the browser got the answer's head."""
+    closes: bool = False
+
+
+class LongWay(NextLayer):
+    """What mitmproxy puts under a connection, chosen as if the short way were not there."""
+
+    below_short_way = True
+    """By which `next_layer()` hooks know it, also those of a script that was reloaded."""
+
+
+class ShortWay(Layer):
+    """One browser's connection."""
+
+    def __init__(self, context: Context, rules: Rules) -> None:
+        super().__init__(context)
+        context.layers.remove(self)  # as NextLayer does: mitmproxy looks at what is there
+        self.rules = rules
+        self.long_way: LongWay | None = None
+        self.for_good = False
+        """Whether all that is still to come goes the long way."""
+        self.closed = False
+        """Whether the browser's connection was closed here."""
+        self.buffer = bytearray()
+        """What has come from the browser and went nowhere yet; it begins with a head."""
+        self.searched = 0
+        """Up to where the end of that head was looked for."""
+        self.asked: Asked | None = None
+        self.front_end: Server | None = None
+        self.opening: commands.OpenConnection | None = None
+        self.let_go: set[Server] = set()
+        """Connections that were closed here, of which mitmproxy has not reported the end."""
+
+    def handle_event(self, event: events.Event) -> Commands:
+        try:
+            yield from self._handle_event(event)
+        except Exception:  # mitmproxy logs it, and would leave the browser waiting
+            yield from self._break_off()
+            raise
+
+    def _handle_event(self, event: events.Event) -> Commands:
+        if isinstance(event, events.ConnectionEvent):
+            connection = event.connection
+            if connection is self.context.client:
+                if isinstance(event, events.DataReceived):
+                    yield from self._browser_sent(event)
+                else:
+                    yield from self._browser_left(event)
+            elif connection is self.front_end:
+                if isinstance(event, events.DataReceived):
+                    yield from self._front_end_sent(event.data)
+                else:
+                    yield from self._front_end_left(self.front_end)
+            elif connection not in self.let_go:
+                yield from self._tell_long_way(event)
+            elif isinstance(event, events.ConnectionClosed):
+                self.let_go.discard(connection)
+        elif isinstance(event, events.OpenConnectionCompleted) and self._opened(event):
+            if event.command is self.opening:
+                yield from self._connected(event.reply)
+            elif event.reply:
+                self.let_go.discard(event.command.connection)
+        elif not isinstance(event, events.Start):
+            yield from self._tell_long_way(event)
+
+    def _opened(self, event: events.OpenConnectionCompleted) -> bool:
+        return event.command is self.opening or event.command.connection in self.let_go
+
+    # The browser
+
+    def _browser_sent(self, event: events.DataReceived) -> Commands:
+        if self.closed:
+            return
+        if self.asked or self.buffer or self._is_between_requests():
+            self.buffer += event.data
+            if not self.asked:
+                yield from self._go_on()
+        else:
+            yield from self._tell_long_way(event)
+
+    def _browser_left(self, event: events.ConnectionEvent) -> Commands:
+        """It wants no answer any more: mitmproxy takes a half-closed one for gone, too
+        (`Http1Connection.wait`)."""
+        if self.closed:
+            return
+        self.asked = None
+        self.buffer.clear()
+        self.for_good = True
+        yield from self._let_go()
+        if self.long_way:
+            yield from self._tell_long_way(event)
+        elif self.context.client.state is not ConnectionState.CLOSED:
+            yield from self._close()
+
+    def _go_on(self) -> Commands:
+        """Take the next request out of the buffer, if it is there."""
+        while self.buffer and not self.asked:
+            end = self.buffer.find(http1.HEAD_END, max(self.searched - len(http1.HEAD_END), 0))
+            if end < 0 and http1.may_become_a_head(self.buffer, since=self.searched):
+                self.searched = len(self.buffer)
+                return
+            head = bytes(self.buffer[: end + len(http1.HEAD_END)]) if end >= 0 else b""
+            target = http1.target_of(head) if len(head) <= http1.LONGEST_HEAD else None
+            if target is None:
+                self.for_good = True
+            asked = self._asked(head, target) if target else None
+            if asked is None:
+                yield from self._take_long_way()
+            else:
+                del self.buffer[: len(head)]
+                self.searched = 0
+                yield from self._ask(asked)
+
+    def _asked(self, head: bytes, target: str) -> Asked | None:
+        if not self.rules.takes(target):
+            return None
+        request = http1.plain_request(head)
+        sent = request and self.rules.to_front_end(request, self.context.client)
+        return Asked(head, request, sent) if request and sent else None
+
+    # The long way
+
+    def _take_long_way(self) -> Commands:
+        """With the request under way, if there is one, and all that came after it."""
+        data = bytes(self.buffer)
+        if self.asked:
+            data = self.asked.head + data
+        self.asked = None
+        self.buffer.clear()
+        self.searched = 0
+        yield from self._tell_long_way(events.DataReceived(self.context.client, data))
+
+    def _tell_long_way(self, event: events.Event) -> Commands:
+        if self.long_way is None:
+            self.long_way = LongWay(self.context)
+            yield from self.long_way.handle_event(events.Start())
+        yield from self.long_way.handle_event(event)
+
+    def _is_between_requests(self) -> bool:
+        """Whether what comes next is the beginning of a request, as mitmproxy's own layers say."""
+        if self.for_good:
+            return False
+        if self.long_way is None:
+            return True
+        for layer in self.context.layers:
+            if isinstance(layer, HttpLayer):
+                server = layer.connections.get(self.context.client)
+                return (
+                    isinstance(server, Http1Server)
+                    and server.request is None
+                    and not server.buf
+                    and server.state == server.read_headers
+                    and not layer.streams
+                )
+        return False
+
+    # The front end
+
+    def _ask(self, asked: Asked) -> Commands:
+        self.asked = asked
+        if self.front_end and self.front_end.address != asked.sent.address:
+            yield from self._let_go()
+        if self.front_end:
+            asked.kept = True
+            yield from self._send()
+        else:
+            yield from self._connect()
+
+    def _connect(self) -> Commands:
+        assert self.asked
+        self.front_end = Server(address=self.asked.sent.address)
+        self.opening = commands.OpenConnection(self.front_end)
+        self.opening.blocking = self  # type: ignore[assignment]  # no layer waits for it
+        yield self.opening
+
+    def _connected(self, error: str | None) -> Commands:
+        self.opening = None
+        if error:
+            self.front_end = None
+            yield from self._take_long_way()
+        else:
+            yield from self._send()
+
+    def _send(self) -> Commands:
+        assert self.asked
+        assert self.front_end
+        yield commands.SendData(self.front_end, assemble_request_head(self.asked.request))
+
+    def _let_go(self) -> Commands:
+        if self.front_end:
+            self.let_go.add(self.front_end)
+            yield commands.CloseConnection(self.front_end)
+        self.front_end = self.opening = None
+
+    def _front_end_sent(self, data: bytes) -> Commands:
+        asked = self.asked
+        if asked is None:  # nobody has asked for this, and nobody may take it for his answer
+            yield from self._let_go()
+            return
+        head = b""
+        if asked.body is None:
+            asked.answer += data
+            response = self._answer_head(asked)
+            if response is None:
+                return
+            if not self._takes_answer(asked, response):
+                self.for_good = True  # else it would be asked for twice each time
+                yield from self._let_go()
+                yield from self._take_long_way()
+                return
+            head, data = assemble_response_head(response), bytes(asked.answer)
+        assert asked.body
+        try:
+            # Head and body at once: writing is what takes the most time.
+            if out := head + asked.body(data):
+                yield commands.SendData(self.context.client, out)
+        except ValueError:
+            yield from self._break_off()
+            return
+        if asked.body.done:
+            yield from self._answered(asked, asked.body)
+
+    def _answer_head(self, asked: Asked) -> http.Response | None:
+        """The final answer's head; None as long as it is not there. An odd one is a status 0."""
+        while True:
+            size = len(http1.HEAD_END)
+            end = asked.answer.find(http1.HEAD_END, max(asked.searched - size, 0))
+            if end < 0:
+                if len(asked.answer) > http1.LONGEST_HEAD or (
+                    asked.answer and not http1.may_become_a_head(asked.answer, since=asked.searched)
+                ):
+                    return _ODD
+                asked.searched = len(asked.answer)
+                return None
+            head = bytes(asked.answer[: end + size])
+            del asked.answer[: end + size]
+            asked.searched = 0
+            response = http1.read_answer(head, lines_of) or _ODD
+            if not 100 <= response.status_code < 200:
+                return response
+            if response.status_code == 101:  # it was not asked to
+                return _ODD
+
+    def _takes_answer(self, asked: Asked, response: http.Response) -> bool:
+        if response is _ODD or not self.rules.to_browser(response, asked.sent):
+            return False
+        asked.body = http1.Body(asked.request, response)
+        asked.closes = asked.body.ends_connection or http1.closes(asked.request, response)
+        return True
+
+    def _front_end_left(self, front_end: Server) -> Commands:
+        self.front_end = None
+        if front_end.state is not ConnectionState.CLOSED:
+            yield commands.CloseConnection(front_end)
+        asked = self.asked
+        if asked is None:
+            return
+        if asked.body:
+            if asked.body.end():
+                yield from self._answered(asked, asked.body)
+            else:
+                yield from self._break_off()
+        elif asked.kept and not asked.answer:  # it was about to close it
+            asked.kept = False
+            yield from self._connect()
+        else:
+            yield from self._take_long_way()
+
+    def _answered(self, asked: Asked, body: http1.Body) -> Commands:
+        self.asked = None
+        self.rules.answered()
+        if asked.closes or body.surplus:
+            yield from self._let_go()
+        if asked.closes:
+            yield from self._close()
+        else:
+            yield from self._go_on()
+
+    def _break_off(self) -> Commands:
+        """Part of the answer was sent, and the rest will not come: so the browser must learn."""
+        self.asked = None
+        yield from self._let_go()
+        yield from self._close()
+
+    def _close(self) -> Commands:
+        self.closed = True
+        self.buffer.clear()
+        yield commands.CloseConnection(self.context.client)
+
+
+_ODD = http.Response.make(500)
+"""Stands for an answer that is not well-formed."""
