@@ -287,9 +287,9 @@ class Pair:
                     heads = sum(b"HTTP/1.1\r\n" in one for one in case.sent[:number])
                     browser.answers(*case.methods[:heads])
                 browser.send(part.replace(b"CASE", slug))
-            answers = browser.answers(*case.methods)
             if case.ends:
                 browser.until_closed()
+            answers = browser.answers(*case.methods)
         port = b":%d" % mitmdump.client.port  # in Alt-Svc
         answers = [(undated(head.replace(port, b":PORT")), body) for head, body in answers]
         received: list[object] = [(r.start, r.headers, r.body) for r in self.api.received]
