@@ -10,6 +10,7 @@ usage() {
 usage: ./run.sh [--web] [--no-fast] [mitmproxy options]        the demo: a small API and a page
        ./run.sh [--web] [--no-fast] URL [mitmproxy options]    a proxy for the API at URL
        ./run.sh URL --frontend URL [mitmproxy options]         the same, for your app as it is
+       ./run.sh URL --save-profile FILE [mitmproxy options]    … and keep what was learned
        ./run.sh test [pytest arguments]                        linters, type check, tests, coverage
        ./run.sh bench [group …]                                what the proxy costs, beside others
        ./run.sh bench stand-ins [--reference COMMIT]           what stand-ins cost
@@ -25,6 +26,11 @@ the dev server, and what is under /api goes to the API. Nothing in the app chang
 address, which is /api now; what it takes for tokens are stand-ins. Another prefix:
 --set cookie_auth_prefix=/backend
   ./run.sh https://api.example.com/v1 --frontend http://localhost:5173
+
+With --save-profile, what is set and what was learned is written to a file when the proxy ends (FILE
+has a / in it or ends in .yaml); --set cookie_auth_profile=FILE takes it, or the name of a recipe in
+addon/recipes:
+  ./run.sh https://api.example.com --set cookie_auth_profile=strapi
 
   --web         mitmweb instead of mitmdump, to look at the traffic in a browser; its list begins with
                 the API's part of it
@@ -213,9 +219,11 @@ print(f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/"))
 PY
 }
 
-# proxy TOOL URL [--frontend URL] [mitmproxy options]: an empty URL stands for the demo.
+# proxy TOOL URL [--frontend URL] [--save-profile FILE] [mitmproxy options]: an empty URL stands for
+# the demo.
 proxy() {
-    local tool=$1 url=$2 port=8080 frontend="" prefix=/api previous="" left argument checked upstream base_path
+    local tool=$1 url=$2 port=8080 frontend="" prefix=/api profile="" saved="" previous="" left argument checked
+    local upstream base_path
     shift 2
     for ((left = $#; left; left--)); do # what is mitmproxy's goes back to the end
         argument=$1
@@ -223,16 +231,21 @@ proxy() {
         case $previous in
         -p | --listen-port) port=$argument ;;
         --frontend) frontend=${argument:-nothing} ;;
+        --save-profile) saved=${argument:-nothing} ;;
         esac
         case $argument in
         --listen-port=*) port=${argument#*=} ;;
         -p?*) port=${argument#-p} ;;
         --frontend) frontend=nothing ;; # so far
         --frontend=*) frontend=${argument#*=} ;;
+        --save-profile) saved=nothing ;;
+        --save-profile=*) saved=${argument#*=} ;;
+        cookie_auth_profile=* | --set=cookie_auth_profile=*) profile=${argument##*_profile=} ;;
         cookie_auth_prefix=* | --set=cookie_auth_prefix=*) prefix="" ;;
         esac
         case $previous:$argument in
         --frontend:* | *:--frontend | *:--frontend=*) ;;
+        --save-profile:* | *:--save-profile | *:--save-profile=*) ;;
         *) set -- "$@" "$argument" ;;
         esac
         previous=$argument
@@ -243,7 +256,21 @@ proxy() {
         http://?* | https://?*) ;;
         *) die "--frontend needs an address like http://localhost:5173, not $frontend" ;;
         esac
+        # What is set goes before what a profile says.
+        case $profile in
+        "" | */* | *.yaml) ;;
+        *) profile=$root/addon/recipes/$profile.yaml ;;
+        esac
+        if [ -n "$profile" ] && grep -qs '^prefix:' "${profile/#\~\//$HOME/}"; then prefix=""; fi
         set -- --set "cookie_auth_frontend=$frontend" ${prefix:+--set "cookie_auth_prefix=$prefix"} "$@"
+    fi
+    if [ -n "$saved" ]; then
+        case $saved in
+        */* | *.yaml) ;;
+        *) die "--save-profile needs a file such as shop.yaml, not $saved" ;;
+        esac
+        [ -d "$(dirname "$saved")" ] || die "--save-profile: there is no folder $(dirname "$saved")"
+        export COOKIE_AUTH_SAVE_PROFILE=$saved
     fi
     install
     checked=$(check "$port" ${url:+"$url"})

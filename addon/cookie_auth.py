@@ -34,8 +34,8 @@ from mitmproxy.tls import TlsData
 
 # mitmproxy reloads this file when it is edited, but not what it imports (mitmproxy issue 4253).
 PACKAGES = (
-    *("credentials", "exchanges", "inspection", "messages", "origins", "settings", "tokens"),
-    "upstream",
+    *("credentials", "exchanges", "inspection", "messages", "origins", "profiles", "settings"),
+    *("tokens", "upstream"),
 )
 importlib.invalidate_caches()
 for _name in list(sys.modules):
@@ -55,6 +55,7 @@ from inspection.inspector import Inspector  # noqa: E402
 from messages import answers, streaming  # noqa: E402
 from messages.answers import Refused  # noqa: E402
 from messages.headers import lower_names  # noqa: E402
+from profiles.reading import Profile  # noqa: E402
 from settings.option import InvalidOption  # noqa: E402
 from upstream import closing, connections, gaps, patches, reasons, redaction  # noqa: E402
 from upstream.connections import Connections  # noqa: E402
@@ -122,6 +123,8 @@ class CookieAuth:
             if self.proxy.configuration is None or configured_by(updated):
                 self.proxy.configuration = configuration()
                 self.router = Router()
+                if self.is_running:
+                    self.inspector.tell_what_a_profile_widens()
         except InvalidOption as error:
             if self.is_running:
                 raise exceptions.OptionsError(str(error)) from None  # rolls the change back
@@ -297,7 +300,12 @@ def configuration() -> Configuration:
     """What follows from the options as they are now. Raises InvalidOption."""
     values = {option.name: getattr(ctx.options, option.name) for option in OPTIONS}
     given = {name for name in values if ctx.options._options[name].value is not optmanager.unset}
-    settings = Settings.parse(values, os.environ, given)
+    profile = Profile.named(ctx.options.cookie_auth_profile, OPTIONS)
+    resolved = profile.beneath(values, given)
+    try:
+        settings = Settings.parse(resolved.values, os.environ, resolved.given)
+    except InvalidOption as error:
+        raise profile.located(error, given) from None
     if settings.redact and (names := patches.unknown(redaction.REPLACED)):
         what = f"false with this mitmproxy, whose {' and '.join(names)} cookie-auth does not know"
         raise InvalidOption("cookie_auth_redact", True, what)
@@ -320,7 +328,7 @@ def configuration() -> Configuration:
         renews=settings.paths.refresh is not None,
         several=len(ctx.options.mode) > 1,
     )
-    return Configuration(settings, wallets)
+    return Configuration(settings, wallets, resolved)
 
 
 def refuse_unfit_options() -> None:

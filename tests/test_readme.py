@@ -149,6 +149,10 @@ def proxy_arguments(line: str) -> list[str] | None:
         at = arguments.index("--frontend")
         named = ("cookie_auth_prefix=/api", f"cookie_auth_frontend={arguments[at + 1]}")
         arguments[at : at + 2] = [part for one in named for part in ("--set", one)]
+    if "--save-profile" in arguments:
+        assert "--save-profile FILE" in usage()
+        at = arguments.index("--save-profile")
+        del arguments[at : at + 2]
     if arguments and arguments[0].startswith(("http://", "https://")):
         return arguments[1:]
     return None if arguments and not arguments[0].startswith("--set") else arguments

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from page import Page
 from support import ROOT, Client, Upstream, eventually, free_port
+from token_api import signed
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -55,7 +57,7 @@ def answers(port: int, target: str, status: int) -> Callable[[], bool]:
 
 def test_help_tells_every_way_to_call_it(start: Start) -> None:
     out, _ = start("--help").communicate()
-    for word in ("URL", "--frontend", "test", "--web", "API_URL", "PYTHON"):
+    for word in ("URL", "--frontend", "--save-profile", "test", "--web", "API_URL", "PYTHON"):
         assert word in out
 
 
@@ -134,6 +136,70 @@ def test_an_app_with_a_front_end_of_its_own_needs_only_its_address(
         frontend.close()
 
 
+@pytest.mark.parametrize("form", ["--save-profile {}", "--save-profile={}"])
+def test_what_was_learned_is_saved_at_the_end_of_a_run(
+    start: Start, upstream: Upstream, tmp_path: Path, form: str
+) -> None:
+    token = signed(n=1)
+    upstream.answers(json.dumps({"access_token": token, "token_type": "bearer"}))
+    port = free_port()
+    arguments = [*form.format("shop.yaml").split(), "-p", str(port)]
+    proxy = start(f"{upstream.url}/v1", *arguments)
+    assert eventually(answers(port, "/me", 200), 20)
+    Page(Client(port)).post("/auth/sign-in", '{"email": "a@example.com", "password": "x"}')
+    os.killpg(proxy.pid, signal.SIGINT)
+    out, _ = proxy.communicate(timeout=20)
+    assert "shop.yaml: wrote base_path, login, token" in out
+    assert token not in out
+    assert (tmp_path / "shop.yaml").read_text() == (
+        f"# cookie-auth, {upstream.url}\nbase_path: /v1\nlogin: [/auth/sign-in]\n"
+        "token: [/access_token]\nlogin_body: stand-in\nheader: Authorization\n"
+        "header_format: Bearer {token}\n"
+    )
+    again = start(upstream.url, "--set", "cookie_auth_profile=shop.yaml", "-p", str(port))
+    assert eventually(answers(port, "/me", 200), 20)
+    assert upstream.last.target == "/v1/me"
+    os.killpg(again.pid, signal.SIGINT)
+    out, _ = again.communicate(timeout=20)
+    assert "learned:" not in out
+
+
+def test_a_file_of_the_user_is_not_overwritten_at_the_end_of_a_run(
+    start: Start, upstream: Upstream, tmp_path: Path
+) -> None:
+    (tmp_path / "shop.yaml").write_text("services: {}\n")
+    port = free_port()
+    proxy = start(upstream.url, "--save-profile", "./shop.yaml", f"-p{port}")
+    assert eventually(answers(port, "/me", 200), 20)
+    page = Page(Client(port))
+    upstream.answers(json.dumps({"access_token": signed(n=1)}))
+    page.post("/auth/sign-in", '{"email": "a@example.com", "password": "x"}')
+    os.killpg(proxy.pid, signal.SIGINT)
+    out, _ = proxy.communicate(timeout=20)
+    assert "no profile was written: ./shop.yaml:1: 'services': there is no such option" in out
+    assert (tmp_path / "shop.yaml").read_text() == "services: {}\n"
+
+
+@pytest.mark.parametrize(
+    ("profile", "prefix"), [("prefix: /backend\n", "/backend"), ("logout: /bye\n", "/api")]
+)
+def test_a_profiles_prefix_is_that_of_the_api_before_a_front_end(
+    start: Start, upstream: Upstream, tmp_path: Path, profile: str, prefix: str
+) -> None:
+    (tmp_path / "shop.yaml").write_text(profile)
+    frontend = Upstream("::1")
+    frontend.answers("the app")
+    port = free_port()
+    arguments = ["--frontend", f"http://[::1]:{frontend.port}", "-p", str(port)]
+    start(upstream.url, *arguments, "--set", "cookie_auth_profile=~/shop.yaml")  # home is there
+    try:
+        assert eventually(answers(port, f"{prefix}/notes", 200), 20)
+        assert upstream.last.target == "/notes"
+        assert Client(port).get("/other/notes").body == b"the app"
+    finally:
+        frontend.close()
+
+
 @pytest.mark.parametrize("option", [(), ("--no-fast",)])
 def test_what_makes_it_faster_is_loaded_unless_it_is_not_wanted(
     start: Start, upstream: Upstream, option: tuple[str, ...]
@@ -175,6 +241,9 @@ def test_web_starts_mitmweb(start: Start, upstream: Upstream) -> None:
         (["ftp://x"], {}, "'ftp://x' is neither an http(s) URL nor a command"),
         (["--listen-port", "x"], {}, "'x' is no port number"),
         (["--listen-port=99999"], {}, "'99999' is no port number"),
+        (["http://127.0.0.1:1", "--save-profile"], {}, "file such as shop.yaml, not -p"),
+        (["http://127.0.0.1:1", "--save-profile", "shop"], {}, "such as shop.yaml, not shop"),
+        (["http://127.0.0.1:1", "--save-profile", "no/a.yaml"], {}, "there is no folder no"),
         (["http://127.0.0.1:1", "--frontend"], {}, "5173, not -p"),
         (["http://127.0.0.1:1", "--frontend", "80"], {}, "5173, not 80"),
         (["--frontend", "http://localhost:5173"], {}, "--frontend needs the API's address"),

@@ -48,7 +48,7 @@ _ALSO_READ = ("octet-stream", "msgpack", "cbor")
 _TYPES = {"bearer": "Bearer", "token": "Token", "jwt": "JWT"}
 _DOUBTFUL = 6
 """The rank from which on a candidate has no name that is a token's own."""
-_SCHEME = re.compile("|([A-Za-z]{2,12} )")
+_VERSION = re.compile(r"v\d{1,3}(?:\.\d{1,3})*")
 
 
 def is_expected(exchange: "Api", response: http.Response) -> bool:
@@ -306,7 +306,7 @@ def _give(
     if exchange.is_over if renews else exchange.was_superseded:
         exchange.api_cookies = ()
         return  # a logout, or a later login, came first and holds: nobody can use them
-    main = tokens.get(MAIN, new[0].value)
+    main, login = tokens.get(MAIN, new[0].value), _listed_as(exchange)
     exchange.new_cookies = wallet.give(
         session,
         tokens,
@@ -317,7 +317,8 @@ def _give(
     exchange.api_cookies = ()
     for slot, one in slots.items():
         name = one.name if is_plain(one.name) else ""
-        learned.gave(wallet.api, session.id, slot, Given(_asked(exchange), one.told, name, slot))
+        given_for = Given(_asked(exchange), one.told, name, slot, login)
+        learned.gave(wallet.api, session.id, slot, given_for)
         if exchange.sent.is_sure and not aside:
             learned.handed_out(wallet.api, flow.request.path, one.place)
     if header:
@@ -326,6 +327,24 @@ def _give(
         exchange.note_renewal(main)
     else:
         exchange.note_login(main)
+
+
+def _listed_as(exchange: "Api") -> str:
+    """How `cookie_auth_login` would name this login; empty where that would not do the same.
+
+    A listed login keeps no cookies of the API's own, is none that a link ends, and neither a
+    refresh nor one method of many at its path. What in a path is not plain may be a secret, or
+    somebody's name.
+    """
+    sent, request = exchange.sent, exchange.flow.request
+    if not sent or not sent.is_sure or sent.json_rpc or exchange.api_cookies:
+        return ""
+    if request.method in SAFE_METHODS or sent.says_refresh or sent.renews > sent.has_password:
+        return ""
+    path = request.path.partition("?")[0].removeprefix(exchange.settings.paths.base_path)
+    steps = filter(None, path.split("/"))
+    told = all(is_plain(step) or _VERSION.fullmatch(step) for step in steps)
+    return path if told else ""
 
 
 def _renews(exchange: "Api", new: list[Candidate]) -> bool:
@@ -409,7 +428,7 @@ def _header(exchange: "Api", answer: Answer, main: Candidate | None) -> HeaderSe
         return None
     for name, value in answer.headers.items(multi=True):
         before = value.removesuffix(main.value)
-        if before != value and names.is_credential_header(name) and _SCHEME.fullmatch(before):
+        if before != value and names.is_credential_header(name):
             return header_of(name, before)
     kind = str(_beside(answer, main).get("token_type", "")).lower()
     return header_of("Authorization", f"{_TYPES[kind]} ") if kind in _TYPES else None

@@ -1,14 +1,16 @@
 """What the traffic has told about APIs and their pages; kept while mitmproxy runs."""
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable
-from typing import NamedTuple
+from collections.abc import Hashable, Iterable, Iterator
+from typing import Generic, NamedTuple, TypeVar
 
 from credentials.companion import Session, Use
 from credentials.options import HeaderSettings
 from origins.paths import normalise
 
 _MOST = 4096
+
+T = TypeVar("T", bound=Hashable)
 
 
 class Given(NamedTuple):
@@ -21,18 +23,21 @@ class Given(NamedTuple):
     name: str
     """For `cookie_auth_expose`; empty for one that may be a secret itself."""
     slot: str
+    login: str = ""
+    """The API path, for `cookie_auth_login`; empty for one that must not be named there."""
 
 
 class Learned:
     """Names of places, headers and logins: never a token."""
 
     def __init__(self) -> None:
-        self._users = _Bounded()
-        self._places = _Bounded()
+        self._users = _Bounded[Hashable]()
+        self._places = _Bounded[Hashable]()
         self._headers: OrderedDict[str, HeaderSettings] = OrderedDict()
-        self._tried = _Bounded()
+        self._tried = _Bounded[Hashable]()
         self._given: OrderedDict[tuple[str, str], tuple[str, Given]] = OrderedDict()
-        self._came_back = _Bounded()
+        self._came_back = _Bounded[Hashable]()
+        self._seen = _Bounded[tuple[str, Given]]()
 
     def sends_stand_ins(self, login: str) -> None:
         """The page of this login has sent a stand-in: from now on it says what it wants."""
@@ -54,6 +59,7 @@ class Learned:
 
     def gave(self, api: str, login: str, slot: str, given: Given) -> None:
         """A page got a stand-in for a token of this login."""
+        self._seen.add((api, given))
         self._given[login, slot] = api, given
         self._given.move_to_end((login, slot))
         if len(self._given) > _MOST:
@@ -69,6 +75,10 @@ class Learned:
         """What this API's pages got stand-ins for, and whether one of them has come back."""
         found = [one for one in self._given.values() if one[0] == api]
         return {one[1]: one in self._came_back for one in found}
+
+    def seen(self, api: str) -> list[Given]:
+        """The same, also what later answers have taken the place of."""
+        return [given for one, given in self._seen if one == api]
 
     def headers(self, api: str) -> list[HeaderSettings]:
         """Those in which this API was seen to take tokens."""
@@ -94,16 +104,19 @@ class Learned:
         return login in self._tried
 
 
-class _Bounded:
+class _Bounded(Generic[T]):
     """A set that forgets the oldest."""
 
     def __init__(self) -> None:
-        self._members: OrderedDict[Hashable, None] = OrderedDict()
+        self._members: OrderedDict[T, None] = OrderedDict()
 
-    def __contains__(self, member: Hashable) -> bool:
+    def __contains__(self, member: T) -> bool:
         return member in self._members
 
-    def add(self, member: Hashable) -> None:
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._members)
+
+    def add(self, member: T) -> None:
         self._members[member] = None
         self._members.move_to_end(member)
         if len(self._members) > _MOST:

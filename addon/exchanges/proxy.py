@@ -10,6 +10,7 @@ from credentials.wallet import Wallets
 from messages.answers import Refused
 from mitmproxy import http, options
 from origins.origin import Origin
+from profiles.reading import Resolved
 from tokens.lifetime import Births
 from upstream.own_requests import Renewals
 
@@ -55,6 +56,8 @@ class Configuration:
 
     settings: Settings
     wallets: Wallets
+    options: Resolved = field(default_factory=Resolved)
+    """What the settings were read from."""
 
 
 @dataclass

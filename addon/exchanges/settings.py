@@ -9,6 +9,7 @@ from messages import options as message_options
 from messages.redacted import Redacted
 from origins import options as origin_options
 from origins.options import OriginSettings, PathSettings
+from profiles import options as profile_options
 from settings.option import Reader
 from tokens import options as token_options
 from tokens.options import TokenSettings
@@ -21,6 +22,7 @@ OPTIONS = (
     *credential_options.OPTIONS,
     *upstream_options.OPTIONS,
     *message_options.OPTIONS,
+    *profile_options.OPTIONS,
 )
 
 

@@ -1,9 +1,11 @@
 """Stand-ins in a request to the API: each becomes its token (see `credentials.places`)."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from credentials import bodies, places, session_requests, socket_messages
+from credentials.options import header_of
 from credentials.stand_ins import MAIN, StandIns
 from messages.headers import IndexedHeaders, without_digests
 from mitmproxy import http
@@ -35,6 +37,7 @@ def translate_head(exchange: "Api") -> None:
         for (name, offered), (_, sent) in changed.items():
             if name.lower() == _SUBPROTOCOL:
                 exchange.offered = dict(zip(_members(sent), _members(offered), strict=True))
+        _learn_header(exchange, read, changed.values())
     path = request.path
     path_too = (
         places.MARK in path
@@ -121,6 +124,20 @@ def translate_message(exchange: "Api") -> None:
 def _api_path(exchange: "Api") -> str:
     """The target without the API's base path, which the user chose and no script can."""
     return exchange.flow.request.path.removeprefix(exchange.settings.paths.base_path) or "/"
+
+
+def _learn_header(exchange: "Api", read: StandIns, fields: Iterable[tuple[bytes, bytes]]) -> None:
+    """Note in which header the page sends the token: so does the proxy, where it says so."""
+    login, learned = exchange.session.id, exchange.proxy.learned
+    if learned.header(login) or not (token := read.tokens.get(MAIN)):
+        return
+    for name, value in fields:
+        before = (text := value.decode("latin-1")).removesuffix(token)
+        known_as = name.decode("latin-1")
+        if known_as.lower() == "authorization":
+            known_as = "Authorization"
+        if before != text and (header := header_of(known_as, before)):
+            learned.reads(login, header)
 
 
 def _members(field: bytes) -> list[bytes]:

@@ -1,6 +1,7 @@
 """Shows what `CookieAuth` decides. It changes nothing but marks and comments."""
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from itertools import chain
 
@@ -8,16 +9,20 @@ from credentials import carriers
 from credentials.options import HeaderSettings
 from exchanges import notes
 from exchanges.proxy import Proxy
-from exchanges.settings import Settings
-from mitmproxy import command, ctx, exceptions, flow, http, version
+from exchanges.settings import OPTIONS, Settings
+from mitmproxy import command, ctx, exceptions, flow, http, types, version
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy.mode_specs import ProxyMode, ReverseMode
 from origins.origin import Origin
+from profiles import writing
 
-from inspection import explain, learned, mitmweb, onlookers, report, start, view
+from inspection import explain, learned, mitmweb, onlookers, report, saving, start, view
 
 logger = logging.getLogger(__name__)
 
+SAVE_VARIABLE = "COOKIE_AUTH_SAVE_PROFILE"
+"""Names the file in the environment that `run.sh --save-profile` asks for."""
+NO_FILE = types.Path()
 
 _LATE = frozenset(
     (
@@ -51,7 +56,7 @@ class Inspector:
             mitmweb.search_comments(),
         ]
         loader.master.commands.collect_commands(self)
-        for function in (self.status, self.explain, self.curl):
+        for function in (self.status, self.explain, self.curl, self.profile):
             # mitmweb's command bar knows no underscore (12.3.1, `tools/web/app.py`).
             loader.add_command(f"cookieauth.{function.__name__}", function)
 
@@ -61,6 +66,19 @@ class Inspector:
     def done(self) -> None:
         for withdraw in self.withdrawals:
             withdraw()
+        if ctx.master.should_exit.is_set() and self.proxy.configuration:
+            self._keep_what_was_learned()
+
+    def _keep_what_was_learned(self) -> None:
+        """At the end of a run: saved where that was asked for, else told to be copied."""
+        try:
+            if file := os.environ.get(SAVE_VARIABLE):
+                for line in self._saved(file):
+                    logger.info("%s", line)
+            elif new := saving.unsaid(self._learned(), self.proxy.configured.options):
+                logger.info("learned: %s", saving.as_settings(new))
+        except ValueError as error:
+            logger.error("no profile was written: %s", error)
 
     def running(self) -> None:
         options = ctx.options
@@ -81,10 +99,9 @@ class Inspector:
         ]
         if not listeners:
             return
-        for line in start.summary(
-            settings, listeners, options.cookie_auth_login, options.cookie_auth_logout
-        ):
+        for line in start.summary(settings, listeners, *self._paths()):
             logger.info("%s", line)
+        self.tell_what_a_profile_widens()
         web = version.VERSION if "web_port" in options else None
         mitmweb.show_comments(options)
         if web and settings.paths.frontend:
@@ -97,6 +114,11 @@ class Inspector:
             )
         if warnings := start.warnings(listeners, settings.paths.frontend, web):
             logger.warning("%s", "; ".join(warnings))
+
+    def tell_what_a_profile_widens(self) -> None:
+        """Once for each profile that does: it may come from somebody else."""
+        if line := self.proxy.configured.options.widened:
+            self.proxy.once.warn(("profile", line), "%s", line)
 
     # What is written to a flow
 
@@ -162,17 +184,13 @@ class Inspector:
     @command.command("cookie_auth.status")  # type: ignore[untyped-decorator, unused-ignore]
     def status(self) -> Sequence[str]:
         """Show cookie-auth's settings in words, the last login, and what it learned of each API."""
-        settings, options = self._settings(), ctx.options
-        modes = [ProxyMode.parse(mode) for mode in options.mode]
-        apis = dict.fromkeys(
-            str(Origin.served_by(mode)) for mode in modes if isinstance(mode, ReverseMode)
-        )
+        settings = self._settings()
         return [
-            *(f"proxy: {mode}" for mode in options.mode),
-            *start.described(settings, options.cookie_auth_login, options.cookie_auth_logout),
+            *(f"proxy: {mode}" for mode in ctx.options.mode),
+            *start.described(settings, *self._paths()),
             f"last login: {self.proxy.last_login or 'none yet'}",
             f"front-end requests that took the short way: {self.proxy.short_ways}",
-            *chain.from_iterable(learned.lines(self.proxy.learned, api) for api in apis),
+            *chain.from_iterable(learned.lines(self.proxy.learned, api) for api in _apis()),
         ]
 
     @command.command("cookie_auth.explain")  # type: ignore[untyped-decorator, unused-ignore]
@@ -185,10 +203,41 @@ class Inspector:
         """Show a curl command that sends what the API got, with the token as $TOKEN."""
         return [explain.curl(_http(flow), self._settings())]
 
+    def _paths(self) -> tuple[Sequence[str], str]:
+        """Those of login and logout, as they were given."""
+        values = self.proxy.configured.options.values
+        logins, logout = values["cookie_auth_login"], values["cookie_auth_logout"]
+        assert isinstance(logins, Sequence)
+        return logins, str(logout)
+
+    @command.command("cookie_auth.profile")  # type: ignore[untyped-decorator, unused-ignore]
+    def profile(self, file: types.Path = NO_FILE) -> Sequence[str]:
+        """Show what is configured and what was learned as a profile, or save it in this file."""
+        self._settings()
+        try:
+            return self._saved(file) if file else writing.lines(self._profile())
+        except ValueError as error:
+            raise exceptions.CommandError(str(error)) from None
+
+    def _saved(self, file: str) -> list[str]:
+        return saving.save(file, self._profile(), OPTIONS, f"cookie-auth, {', '.join(_apis())}")
+
+    def _profile(self) -> dict[str, object]:
+        return saving.profile(self.proxy.configured.options, self._learned(), OPTIONS)
+
+    def _learned(self) -> dict[str, object]:
+        return saving.learned_values(self.proxy.learned, _apis())
+
     def _settings(self) -> Settings:
         if self.proxy.configuration is None:
             raise exceptions.CommandError("cookie-auth's options are wrong; see the log.")
         return self.proxy.settings
+
+
+def _apis() -> list[str]:
+    modes = [ProxyMode.parse(mode) for mode in ctx.options.mode]
+    found = (str(Origin.served_by(mode)) for mode in modes if isinstance(mode, ReverseMode))
+    return list(dict.fromkeys(found))
 
 
 def _http(flow: flow.Flow) -> http.HTTPFlow:

@@ -34,6 +34,8 @@ class InvalidOption(ValueError):
     def __init__(self, name: str, value: object, expected: str) -> None:
         shown = "…" if name == "cookie_auth_secret" else repr(value)
         super().__init__(f"{name}: {shown} is wrong; it must be {expected}")
+        self.name = name
+        self.value = value
 
 
 class Reader(NamedTuple):

@@ -1,12 +1,11 @@
 """Servers that nobody here wrote, installed from the registries and driven through the proxy.
 
 Not part of the default run, since it downloads them: `./run.sh test -m recipes`. The options are
-those of `addon/recipes.md`.
+those of the recipe in `addon/recipes/` that is named.
 """
 
 import base64
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -25,15 +24,6 @@ pytestmark = pytest.mark.recipes
 HERE = Path(__file__).parent
 CACHE = ROOT / ".cache" / "recipes"
 PASSWORD = "correct horse"
-
-
-def options_of(name: str) -> list[str]:
-    """The options that the recipe with this heading gives, from addon/recipes.md."""
-    text = (ROOT / "addon" / "recipes.md").read_text()
-    section = re.split(r"^## ", text, flags=re.MULTILINE)
-    (recipe,) = (part for part in section if part.startswith(name + "\n"))
-    (block,) = re.findall(r"```yaml\n(.*?)```", recipe, re.DOTALL)
-    return [block]
 
 
 def pip(name: str, *packages: str) -> Path:
@@ -77,8 +67,8 @@ def serve(tmp_path: Path, confdir: Path) -> Iterator[Serve]:
             stack.callback(server.terminate)
             up = eventually(lambda: can_connect(port), 60)
             assert up, (tmp_path / "server.log").read_text()
-            (confdir / "config.yaml").write_text(options_of(recipe)[0])
-            mitmdump = Mitmdump(f"http://127.0.0.1:{port}", confdir=confdir)
+            profile = ("--set", f"cookie_auth_profile={recipe}")
+            mitmdump = Mitmdump(f"http://127.0.0.1:{port}", *profile, confdir=confdir)
             return Browser(stack.enter_context(running(mitmdump)).client)
 
         yield serve
@@ -134,7 +124,7 @@ def django(tmp_path: Path) -> tuple[int, list[str | Path]]:
 
 
 def test_django_rest_framework_tokens(serve: Serve, django: tuple[int, list[str | Path]]) -> None:
-    browser = serve("Django REST framework: TokenAuthentication", django[0], *django[1])
+    browser = serve("drf-token", django[0], *django[1])
     got = drive(
         browser,
         lambda password: send(
@@ -148,7 +138,7 @@ def test_django_rest_framework_tokens(serve: Serve, django: tuple[int, list[str 
 
 
 def test_simple_jwt_with_refresh(serve: Serve, django: tuple[int, list[str | Path]]) -> None:
-    browser = serve("Django REST framework: Simple JWT", django[0], *django[1])
+    browser = serve("simple-jwt", django[0], *django[1])
 
     def login(password: str) -> Message:
         return send(browser, "/api/token/", {"username": "ada", "password": password})
@@ -166,7 +156,7 @@ def test_simple_jwt_with_refresh(serve: Serve, django: tuple[int, list[str | Pat
 
 
 def test_django_graphql_jwt(serve: Serve, django: tuple[int, list[str | Path]]) -> None:
-    browser = serve("django-graphql-jwt", django[0], *django[1])
+    browser = serve("graphql-jwt", django[0], *django[1])
 
     def login(password: str) -> Message:
         query = 'mutation Login($p: String!) { tokenAuth(username: "ada", password: $p) { token } }'
@@ -185,7 +175,7 @@ def test_fastapi_users(serve: Serve, tmp_path: Path) -> None:
     port = free_port()
     python = pip("fastapi", "fastapi-users[sqlalchemy]", "uvicorn", "aiosqlite")
     project = HERE / "fastapi_project.py"
-    browser = serve("FastAPI Users", port, python, project, tmp_path / "db", str(port))
+    browser = serve("fastapi-users", port, python, project, tmp_path / "db", str(port))
     user = {"email": "ada@example.com", "password": PASSWORD}
     assert send(browser, "/auth/register", user).status == 201
 
@@ -232,7 +222,7 @@ def node_red(folder: Path, port: int, **more: object) -> list[str | Path]:
 
 def test_node_red(serve: Serve, tmp_path: Path) -> None:
     port = free_port()
-    browser = serve("Node-RED", port, *node_red(tmp_path, port))
+    browser = serve("node-red", port, *node_red(tmp_path, port))
 
     def login(password: str) -> Message:
         grant = {"client_id": "node-red-editor", "grant_type": "password", "scope": "*"}
@@ -256,7 +246,7 @@ def test_verdaccio(serve: Serve, tmp_path: Path) -> None:
     # It asks for a tag of node-fetch that not every registry has.
     program = npm("verdaccio", "verdaccio", **{"node-fetch": "^2.7.0"}) / "verdaccio"
     listen = f"127.0.0.1:{port}"
-    browser = serve("Verdaccio", port, program, "--config", "config.yaml", "--listen", listen)
+    browser = serve("verdaccio", port, program, "--config", "config.yaml", "--listen", listen)
 
     def login(password: str, **headers: str) -> Message:
         target = "/-/user/org.couchdb.user:ada"
@@ -300,7 +290,7 @@ def test_synapse_with_refresh_and_sign_out(serve: Serve, tmp_path: Path) -> None
     )
     synapse = [python, "-m", "synapse.app.homeserver", "-c", config]
     subprocess.run([str(part) for part in [*synapse, "--generate-keys"]], check=True, cwd=tmp_path)
-    browser = serve("Matrix Synapse", port, *synapse)
+    browser = serve("synapse", port, *synapse)
     register = [python.parent / "register_new_matrix_user", "-c", config, "--no-admin"]
     register += ["-u", "ada", "-p", PASSWORD, f"http://127.0.0.1:{port}"]
     subprocess.run([str(part) for part in register], check=True)
@@ -328,11 +318,3 @@ def test_synapse_with_refresh_and_sign_out(serve: Serve, tmp_path: Path) -> None
     assert not browser.cookies
     browser.cookies = last  # the server has forgotten them as well
     assert whoami().status == 401
-
-
-def test_no_recipe_is_without_its_options() -> None:
-    text = (ROOT / "addon" / "recipes.md").read_text()
-    names = re.findall(r"^## (.+)$", text, re.MULTILINE)
-    assert len(names) >= 10
-    for name in names:
-        assert "cookie_auth_" in options_of(name)[0]
