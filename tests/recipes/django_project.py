@@ -30,7 +30,7 @@ settings.configure(
             "rest_framework.authentication.TokenAuthentication",
         ]
     },
-    SIMPLE_JWT={"ACCESS_TOKEN_LIFETIME": timedelta(seconds=32), "ROTATE_REFRESH_TOKENS": True},
+    SIMPLE_JWT={"ACCESS_TOKEN_LIFETIME": timedelta(seconds=5), "ROTATE_REFRESH_TOKENS": True},
     GRAPHENE={"MIDDLEWARE": ["graphql_jwt.middleware.JSONWebTokenMiddleware"]},
     USE_TZ=True,
 )
