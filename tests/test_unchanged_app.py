@@ -6,6 +6,7 @@ page could get it (`apps/watch.py`).
 """
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -216,6 +217,25 @@ def test_from_an_allowed_origin_with_credentials(
     port = free_port()
     address = proxy(f"cookie_auth_allowed_origins=http://localhost:{port}")
     check(context, dev_server(port, VITE_API=address), api)
+
+
+def test_with_what_a_run_has_told_at_its_end_it_works_as_without(
+    context: BrowserContext, api: Api, dev_server: DevServer, confdir: Path
+) -> None:
+    frontend = dev_server(VITE_API="/api")
+    options = ["--set", "cookie_auth_prefix=/api", "--set", f"cookie_auth_frontend={frontend}"]
+    with running(Mitmdump(api.url, *options, confdir=confdir)) as mitmdump:
+        check(context, f"http://localhost:{mitmdump.client.port}", api)
+        mitmdump.ask_to_stop()
+        mitmdump.exit_code()
+    learned = shlex.split(mitmdump.wait_for_log("learned: (.*)")[1])
+    assert "cookie_auth_login_body=stand-in" in learned
+    api.refreshes.clear()
+    with running(Mitmdump(api.url, *options, *learned, confdir=confdir)) as mitmdump:
+        check(context, f"http://localhost:{mitmdump.client.port}", api)
+        mitmdump.ask_to_stop()
+        mitmdump.exit_code()
+    assert "learned: " not in mitmdump.log
 
 
 def test_five_requests_that_are_refused_at_once_refresh_once(
