@@ -566,7 +566,7 @@ def test_what_was_saved_does_the_same_for_the_app(
     use_app(mitmdump)
     mitmdump.ask_to_stop()
     mitmdump.exit_code()
-    assert "learned:" not in mitmdump.log
+    assert "learned in this run" not in mitmdump.log
 
 
 def test_the_end_of_a_run_tells_what_was_learned_as_lines_to_copy(
@@ -578,7 +578,8 @@ def test_the_end_of_a_run_tells_what_was_learned_as_lines_to_copy(
     mitmdump.ask_to_stop()
     mitmdump.exit_code()
     assert (
-        "learned: --set cookie_auth_login=/auth/sign-in --set cookie_auth_token=/access_token"
+        "learned in this run: --set cookie_auth_login=/auth/sign-in"
+        " --set cookie_auth_token=/access_token"
         " --set cookie_auth_login_body=stand-in --set cookie_auth_refresh_token=/refresh_token"
         " --set cookie_auth_header=Authorization"
         " --set 'cookie_auth_header_format=Bearer {token}'\n"
@@ -591,4 +592,4 @@ def test_nothing_is_told_where_nothing_was_learned(start: Start) -> None:
     assert mitmdump.client.get("/me").status == 200
     mitmdump.ask_to_stop()
     mitmdump.exit_code()
-    assert "learned:" not in mitmdump.log
+    assert "learned in this run" not in mitmdump.log

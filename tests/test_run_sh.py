@@ -161,7 +161,7 @@ def test_what_was_learned_is_saved_at_the_end_of_a_run(
     assert upstream.last.target == "/v1/me"
     os.killpg(again.pid, signal.SIGINT)
     out, _ = again.communicate(timeout=20)
-    assert "learned:" not in out
+    assert "learned in this run" not in out
 
 
 def test_a_file_of_the_user_is_not_overwritten_at_the_end_of_a_run(

@@ -228,14 +228,14 @@ def test_with_what_a_run_has_told_at_its_end_it_works_as_without(
         check(context, f"http://localhost:{mitmdump.client.port}", api)
         mitmdump.ask_to_stop()
         mitmdump.exit_code()
-    learned = shlex.split(mitmdump.wait_for_log("learned: (.*)")[1])
+    learned = shlex.split(mitmdump.wait_for_log("learned in this run: (.*)")[1])
     assert "cookie_auth_login_body=stand-in" in learned
     api.refreshes.clear()
     with running(Mitmdump(api.url, *options, *learned, confdir=confdir)) as mitmdump:
         check(context, f"http://localhost:{mitmdump.client.port}", api)
         mitmdump.ask_to_stop()
         mitmdump.exit_code()
-    assert "learned: " not in mitmdump.log
+    assert "learned in this run" not in mitmdump.log
 
 
 def test_five_requests_that_are_refused_at_once_refresh_once(

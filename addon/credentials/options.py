@@ -1,12 +1,10 @@
 """The options about cookies, and about the header that a token becomes."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from settings.option import InvalidOption, Option, Reader, one_of, token
 from tokens.lifetime import LONGEST
-from tokens.suspicion import is_plain
 
 from credentials.cookies import SECURE_PREFIXES, CookieAttributes, Forwarded, HeaderFormat
 from credentials.seal import Seal
@@ -16,8 +14,6 @@ _SHORTEST_SECRET = 16
 
 LASTING = 30 * 24 * 3600
 """Seconds that the cookies of a login last whose page holds stand-ins."""
-
-_SCHEME = re.compile("|([A-Za-z]{2,12} )")
 
 # Headers that frame a message, name its target or carry what the proxy keeps back.
 _UNFIT_HEADERS = frozenset(
@@ -172,12 +168,7 @@ class HeaderSettings:
 
 
 def header_of(name: str, before: str) -> HeaderSettings | None:
-    """A header that was learned, with what stands before the token; None for one that is unfit.
-
-    Neither may hold anything that is a secret itself: both are told, and saved in profiles.
-    """
-    if not _SCHEME.fullmatch(before) or not is_plain(name):
-        return None
+    """A header that was learned, with what stands before the token; None for one that is unfit."""
     try:
         return HeaderSettings(_header(name), _header_format(before + "{token}"))
     except ValueError:

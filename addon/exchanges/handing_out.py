@@ -48,6 +48,7 @@ _ALSO_READ = ("octet-stream", "msgpack", "cbor")
 _TYPES = {"bearer": "Bearer", "token": "Token", "jwt": "JWT"}
 _DOUBTFUL = 6
 """The rank from which on a candidate has no name that is a token's own."""
+_SCHEME = re.compile("|([A-Za-z]{2,12} )")
 _VERSION = re.compile(r"v\d{1,3}(?:\.\d{1,3})*")
 
 
@@ -428,7 +429,7 @@ def _header(exchange: "Api", answer: Answer, main: Candidate | None) -> HeaderSe
         return None
     for name, value in answer.headers.items(multi=True):
         before = value.removesuffix(main.value)
-        if before != value and names.is_credential_header(name):
+        if before != value and names.is_credential_header(name) and _SCHEME.fullmatch(before):
             return header_of(name, before)
     kind = str(_beside(answer, main).get("token_type", "")).lower()
     return header_of("Authorization", f"{_TYPES[kind]} ") if kind in _TYPES else None

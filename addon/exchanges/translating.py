@@ -1,5 +1,6 @@
 """Stand-ins in a request to the API: each becomes its token (see `credentials.places`)."""
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -10,12 +11,14 @@ from credentials.stand_ins import MAIN, StandIns
 from messages.headers import IndexedHeaders, without_digests
 from mitmproxy import http
 from tokens import graphql
+from tokens.suspicion import is_plain
 
 from exchanges import notes
 
 if TYPE_CHECKING:
     from exchanges.api import Api
 
+_SCHEME = re.compile("|([A-Za-z]{2,12} )")
 _SUBPROTOCOL = b"sec-websocket-protocol"
 
 
@@ -127,16 +130,17 @@ def _api_path(exchange: "Api") -> str:
 
 
 def _learn_header(exchange: "Api", read: StandIns, fields: Iterable[tuple[bytes, bytes]]) -> None:
-    """Note in which header the page sends the token: so does the proxy, where it says so."""
+    """Note in which header the page sends the token: never one that may be a secret itself."""
     login, learned = exchange.session.id, exchange.proxy.learned
     if learned.header(login) or not (token := read.tokens.get(MAIN)):
         return
-    for name, value in fields:
+    for raw, value in fields:
         before = (text := value.decode("latin-1")).removesuffix(token)
-        known_as = name.decode("latin-1")
-        if known_as.lower() == "authorization":
-            known_as = "Authorization"
-        if before != text and (header := header_of(known_as, before)):
+        name = raw.decode("latin-1")
+        if name.lower() == "authorization":
+            name = "Authorization"
+        plain = before != text and _SCHEME.fullmatch(before) and is_plain(name)
+        if plain and (header := header_of(name, before)):
             learned.reads(login, header)
 
 

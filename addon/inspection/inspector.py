@@ -76,7 +76,7 @@ class Inspector:
                 for line in self._saved(file):
                     logger.info("%s", line)
             elif new := saving.unsaid(self._learned(), self.proxy.configured.options):
-                logger.info("learned: %s", saving.as_settings(new))
+                logger.info("learned in this run: %s", saving.as_settings(new))
         except ValueError as error:
             logger.error("no profile was written: %s", error)
 
