@@ -318,3 +318,78 @@ def test_synapse_with_refresh_and_sign_out(serve: Serve, tmp_path: Path) -> None
     assert not browser.cookies
     browser.cookies = last  # the server has forgotten them as well
     assert whoami().status == 401
+
+
+FLASK = ["flask", "flask-jwt-extended", "flask-security", "flask-sqlalchemy", "argon2-cffi"]
+
+
+def flask(tmp_path: Path, package: str) -> tuple[int, list[str | Path]]:
+    port = free_port()
+    python = pip("flask", *FLASK, "setuptools<81")
+    return port, [python, HERE / "flask_project.py", tmp_path / "db", str(port), package]
+
+
+def test_flask_jwt_extended_with_refresh(serve: Serve, tmp_path: Path) -> None:
+    port, command = flask(tmp_path, "jwt-extended")
+    browser = serve("flask-jwt-extended", port, *command)
+
+    def login(password: str) -> Message:
+        return send(browser, "/login", {"username": "ada", "password": password})
+
+    def protected() -> Message:
+        return browser.request("GET", "/protected")
+
+    drive(browser, login, protected, wrong=401, anonymous=401)
+    login(PASSWORD)
+    first = browser.cookies.copy()
+    time.sleep(5)  # as long as the token is good
+    assert json.loads(protected().body) == {"logged_in_as": "ada"}
+    assert browser.cookies["auth-token"] != first["auth-token"]
+
+
+def test_flask_security(serve: Serve, tmp_path: Path) -> None:
+    port, command = flask(tmp_path, "security")
+    browser = serve("flask-security", port, *command)
+
+    def login(password: str) -> Message:
+        body = json.dumps({"email": "ada@example.com", "password": password})
+        kind = "application/json"
+        target = "/login?include_auth_token"
+        return browser.request("POST", target, body, content_type=kind, accept=kind)
+
+    def protected() -> Message:
+        return browser.request("GET", "/protected", accept="application/json")
+
+    drive(browser, login, protected, wrong=400, anonymous=401)
+
+
+ACCOUNTS = ["djangorestframework", "dj-rest-auth", "djoser", "djangorestframework-simplejwt"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "login_path", "user_path"),
+    [
+        ("djoser", "/auth/token/login/", "/auth/users/me/"),
+        ("dj-rest-auth", "/dj-rest-auth/login/", "/dj-rest-auth/user/"),
+    ],
+)
+def test_django_accounts(
+    serve: Serve, tmp_path: Path, recipe: str, login_path: str, user_path: str
+) -> None:
+    port = free_port()
+    python = pip("django-accounts", *ACCOUNTS, "setuptools<81")
+    project = HERE / "django_accounts_project.py"
+    browser = serve(recipe, port, python, project, tmp_path / "db", f"127.0.0.1:{port}")
+
+    def login(password: str) -> Message:
+        return send(browser, login_path, {"username": "ada", "password": password})
+
+    def user() -> Message:
+        return browser.request("GET", user_path)
+
+    assert json.loads(drive(browser, login, user, wrong=400, anonymous=401).body)["username"]
+    login(PASSWORD)
+    last = browser.cookies.copy()
+    assert json.loads(browser.request("POST", "/logout").body)["upstream"] == "done"
+    browser.cookies = last  # the server has deleted the token as well
+    assert user().status == 401
