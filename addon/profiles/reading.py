@@ -25,7 +25,7 @@ NEVER = MappingProxyType(
 )
 """Options that no profile has, and why."""
 
-WIDENING = ("allowed_origins", "allowed_hosts", "expose", "frontend", "leak")
+WIDENING = ("allowed_origins", "allowed_hosts", "public_origin", "expose", "frontend", "leak")
 """Options by which more programs, or scripts, get at what is kept from them."""
 
 _MOST_BYTES = 64 * 1024
