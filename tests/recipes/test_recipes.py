@@ -393,3 +393,19 @@ def test_django_accounts(
     assert json.loads(browser.request("POST", "/logout").body)["upstream"] == "done"
     browser.cookies = last  # the server has deleted the token as well
     assert user().status == 401
+
+
+def test_flask_appbuilder(serve: Serve, tmp_path: Path) -> None:
+    port = free_port()
+    python = pip("fab", "flask-appbuilder", "setuptools<81")
+    project = HERE / "appbuilder_project.py"
+    browser = serve("flask-appbuilder", port, python, project, tmp_path / "db", str(port))
+
+    def login(password: str) -> Message:
+        who = {"username": "ada", "password": password, "provider": "db"}
+        return send(browser, "/api/v1/security/login", who)
+
+    def me() -> Message:
+        return browser.request("GET", "/api/v1/me/")
+
+    assert json.loads(drive(browser, login, me, wrong=401, anonymous=401).body) == {"user": "ada"}
