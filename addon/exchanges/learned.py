@@ -1,16 +1,14 @@
 """What the traffic has told about APIs and their pages; kept while mitmproxy runs."""
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Iterator
-from typing import Generic, NamedTuple, TypeVar
+from collections.abc import Hashable, Iterable
+from typing import NamedTuple
 
 from credentials.companion import Session, Use
 from credentials.options import HeaderSettings
 from origins.paths import normalise
 
 _MOST = 4096
-
-T = TypeVar("T", bound=Hashable)
 
 
 class Given(NamedTuple):
@@ -31,13 +29,13 @@ class Learned:
     """Names of places, headers and logins: never a token."""
 
     def __init__(self) -> None:
-        self._users = _Bounded[Hashable]()
-        self._places = _Bounded[Hashable]()
+        self._seen: OrderedDict[tuple[str, Given], None] = OrderedDict()
+        self._users = _Bounded()
+        self._places = _Bounded()
         self._headers: OrderedDict[str, HeaderSettings] = OrderedDict()
-        self._tried = _Bounded[Hashable]()
+        self._tried = _Bounded()
         self._given: OrderedDict[tuple[str, str], tuple[str, Given]] = OrderedDict()
-        self._came_back = _Bounded[Hashable]()
-        self._seen = _Bounded[tuple[str, Given]]()
+        self._came_back = _Bounded()
 
     def sends_stand_ins(self, login: str) -> None:
         """The page of this login has sent a stand-in: from now on it says what it wants."""
@@ -59,7 +57,8 @@ class Learned:
 
     def gave(self, api: str, login: str, slot: str, given: Given) -> None:
         """A page got a stand-in for a token of this login."""
-        self._seen.add((api, given))
+        if len(self._seen) < _MOST:
+            self._seen[api, given] = None
         self._given[login, slot] = api, given
         self._given.move_to_end((login, slot))
         if len(self._given) > _MOST:
@@ -71,14 +70,14 @@ class Learned:
             if given := self._given.get((login, slot)):
                 self._came_back.add(given)
 
+    def seen(self, api: str) -> list[Given]:
+        """All that this API's pages ever got stand-ins for, the first first."""
+        return [given for one, given in self._seen if one == api]
+
     def given(self, api: str) -> dict[Given, bool]:
         """What this API's pages got stand-ins for, and whether one of them has come back."""
         found = [one for one in self._given.values() if one[0] == api]
         return {one[1]: one in self._came_back for one in found}
-
-    def seen(self, api: str) -> list[Given]:
-        """The same, also what later answers have taken the place of."""
-        return [given for one, given in self._seen if one == api]
 
     def headers(self, api: str) -> list[HeaderSettings]:
         """Those in which this API was seen to take tokens."""
@@ -104,19 +103,16 @@ class Learned:
         return login in self._tried
 
 
-class _Bounded(Generic[T]):
+class _Bounded:
     """A set that forgets the oldest."""
 
     def __init__(self) -> None:
-        self._members: OrderedDict[T, None] = OrderedDict()
+        self._members: OrderedDict[Hashable, None] = OrderedDict()
 
-    def __contains__(self, member: T) -> bool:
+    def __contains__(self, member: Hashable) -> bool:
         return member in self._members
 
-    def __iter__(self) -> Iterator[T]:
-        return iter(self._members)
-
-    def add(self, member: T) -> None:
+    def add(self, member: Hashable) -> None:
         self._members[member] = None
         self._members.move_to_end(member)
         if len(self._members) > _MOST:
