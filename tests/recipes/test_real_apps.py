@@ -10,7 +10,6 @@ Not part of the default run, since they are downloaded: `./run.sh test -m recipe
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,7 +17,7 @@ from pathlib import Path
 import pytest
 from apps.watch import Watch, is_stand_in
 from playwright.sync_api import BrowserContext, Page, expect
-from recipes.test_recipes import HERE, PASSWORD, node_red, npm, pip
+from recipes.test_recipes import HERE, PASSWORD, home_assistant, node_red, npm, pip
 from support import Mitmdump, can_connect, eventually, free_port, running
 
 pytestmark = pytest.mark.recipes
@@ -226,27 +225,9 @@ def test_swagger_ui_of_a_fastapi_app(open_app: Open, tmp_path: Path) -> None:
 
 
 # Newer ones want newer Pythons. What is named beside it keeps pip from building all their versions.
-HOME_ASSISTANT = """homeassistant==2024.3.3 home-assistant-frontend==20240307.0 josepy==1.15.0
-    bluetooth-adapters==2.4.0 bluetooth-auto-recovery==1.6.4 bluetooth-data-tools==1.28.4
-    bleak==3.1.0 bleak-retry-connector==4.7.1 dbus-fast==5.2.0 habluetooth==6.1.0""".split()
-
-
 def test_home_assistants_own_pages(open_app: Open, tmp_path: Path) -> None:
-    if sys.version_info[:2] != (3, 11):
-        pytest.skip("this Home Assistant is for Python 3.11")
-    python = pip("home-assistant", *HOME_ASSISTANT)
     port = free_port()
-    (tmp_path / "configuration.yaml").write_text(
-        f"http: {{server_host: 127.0.0.1, server_port: {port}}}\n"
-        "frontend:\nauth:\nwebsocket_api:\nconfig:\nonboarding:\n"
-    )
-    hass = [python.with_name("hass"), "-c", tmp_path]
-    add = [*hass, "--script", "auth", "-c", tmp_path, "add", "ada", PASSWORD]
-    subprocess.run([str(part) for part in add], check=True, stdout=subprocess.DEVNULL)
-    done = {"done": ["user", "core_config", "analytics", "integration"]}
-    onboarding = {"version": 4, "minor_version": 1, "key": "onboarding", "data": done}
-    (tmp_path / ".storage" / "onboarding").write_text(json.dumps(onboarding))
-    app = open_app(port, *hass)
+    app = open_app(port, *home_assistant(tmp_path, port))
     page = app.page
 
     def works() -> None:

@@ -409,3 +409,49 @@ def test_flask_appbuilder(serve: Serve, tmp_path: Path) -> None:
         return browser.request("GET", "/api/v1/me/")
 
     assert json.loads(drive(browser, login, me, wrong=401, anonymous=401).body) == {"user": "ada"}
+
+
+HOME_ASSISTANT = """homeassistant==2024.3.3 home-assistant-frontend==20240307.0 josepy==1.15.0
+    bluetooth-adapters==2.4.0 bluetooth-auto-recovery==1.6.4 bluetooth-data-tools==1.28.4
+    bleak==3.1.0 bleak-retry-connector==4.7.1 dbus-fast==5.2.0 habluetooth==6.1.0""".split()
+
+
+def home_assistant(folder: Path, port: int) -> list[str | Path]:
+    """The command that runs it for one user, in this folder."""
+    if sys.version_info[:2] != (3, 11):
+        pytest.skip("this Home Assistant is for Python 3.11")
+    python = pip("home-assistant", *HOME_ASSISTANT)
+    (folder / "configuration.yaml").write_text(
+        f"http: {{server_host: 127.0.0.1, server_port: {port}}}\n"
+        "frontend:\nauth:\nwebsocket_api:\nconfig:\nonboarding:\napi:\n"
+    )
+    hass: list[str | Path] = [python.with_name("hass"), "-c", folder]
+    add = [*hass, "--script", "auth", "-c", folder, "add", "ada", PASSWORD]
+    subprocess.run([str(part) for part in add], check=True, stdout=subprocess.DEVNULL)
+    done = {"done": ["user", "core_config", "analytics", "integration"]}
+    onboarding = {"version": 4, "minor_version": 1, "key": "onboarding", "data": done}
+    (folder / ".storage" / "onboarding").write_text(json.dumps(onboarding))
+    return hass
+
+
+def test_home_assistant(serve: Serve, tmp_path: Path) -> None:
+    port = free_port()
+    browser = serve("home-assistant", port, *home_assistant(tmp_path, port))
+    page = "http://localhost/"
+
+    def login(password: str) -> Message:
+        asked = {"client_id": page, "handler": ["homeassistant", None], "redirect_uri": page}
+        flow = json.loads(send(browser, "/auth/login_flow", asked).body)["flow_id"]
+        given = {"client_id": page, "username": "ada", "password": password}
+        got = send(browser, f"/auth/login_flow/{flow}", given)
+        if not (code := json.loads(got.body).get("result")):
+            return got
+        grant = {"grant_type": "authorization_code", "code": code, "client_id": page}
+        kind = "application/x-www-form-urlencoded"
+        return browser.request("POST", "/auth/token", urlencode(grant), content_type=kind)
+
+    def config() -> Message:
+        return browser.request("GET", "/api/config")
+
+    assert eventually(lambda: config().status == 401)
+    assert json.loads(drive(browser, login, config, wrong=200, anonymous=401).body)["version"]
