@@ -455,3 +455,37 @@ def test_home_assistant(serve: Serve, tmp_path: Path) -> None:
 
     assert eventually(lambda: config().status == 401)
     assert json.loads(drive(browser, login, config, wrong=200, anonymous=401).body)["version"]
+
+
+def test_directus_with_refresh(serve: Serve, tmp_path: Path) -> None:
+    port = free_port()
+    program = npm("directus", "directus", "sqlite3") / "directus"
+    variables = {
+        "DB_CLIENT": "sqlite3",
+        "DB_FILENAME": str(tmp_path / "db"),
+        "SECRET": "only for this test but long enough for an HMAC key",  # a comma makes a list
+        "ADMIN_EMAIL": "ada@example.com",
+        "ADMIN_PASSWORD": PASSWORD,
+        "ACCESS_TOKEN_TTL": "5s",
+        "HOST": "127.0.0.1",
+        "PORT": str(port),
+        "TELEMETRY": "false",
+    }
+    env: list[str | Path] = ["env", *(f"{name}={value}" for name, value in variables.items())]
+    bootstrap = [str(part) for part in (*env, program, "bootstrap")]
+    subprocess.run(bootstrap, check=True, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    browser = serve("directus", port, *env, program, "start")
+
+    def login(password: str) -> Message:
+        return send(browser, "/auth/login", {"email": "ada@example.com", "password": password})
+
+    def me() -> Message:
+        return browser.request("GET", "/users/me?fields=email")
+
+    drive(browser, login, me, wrong=401, anonymous=401)
+    login(PASSWORD)
+    first = browser.cookies.copy()
+    time.sleep(5)  # as long as the token is good
+    assert json.loads(me().body) == {"data": {"email": "ada@example.com"}}
+    assert browser.cookies.keys() == first.keys()
+    assert not set(browser.cookies.values()) & set(first.values())
