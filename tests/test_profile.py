@@ -172,6 +172,7 @@ def test_keys_of_a_profile_count_as_given() -> None:
         ("leak: stand-in\nexpose: []\n", ""),
         ("leak: 'Off'\n", "leak (Off)"),
         ("leak: warn\n", "leak (warn)"),
+        ("public_origin: https://a.test\n", "public_origin (https://a.test)"),
         (
             "allowed_origins: ['http://localhost:3000']\nallowed_hosts: [.test]\n"
             "expose: [pushToken, id_token]\nfrontend: http://localhost:5173\n",
