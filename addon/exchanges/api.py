@@ -1,5 +1,6 @@
 """A request to the API: the cookie becomes the header, and the API's cookies stay here."""
 
+import dataclasses
 import time
 from collections.abc import Mapping
 from functools import lru_cache
@@ -12,7 +13,7 @@ from credentials.companion import NO_SESSION, Notary, Session, Use
 from credentials.forwarded import translate_set_cookies
 from credentials.options import HeaderSettings
 from credentials.places import MARK, Places
-from credentials.stand_ins import stand_in
+from credentials.stand_ins import MAIN, REFRESH, stand_in
 from credentials.wallet import NOTHING, Held
 from messages import answer_policy, coding, streaming, validators
 from messages.answers import Refused
@@ -88,8 +89,9 @@ class Api(Exchange):
     def begin(self, asked: Asked) -> None:
         self.read_cookies(asked)
         translating.translate_head(self)
-        self.note_token(self.translate(inject=asked.verdict.trusted and self._proxy_sends()))
-        if self.settings.paths.refresh and asked.verdict.trusted:
+        inject = asked.verdict.trusted and self._proxy_sends()
+        self.note_token(self.translate(inject=inject))
+        if self.settings.paths.refresh and inject:  # a page that holds stand-ins renews itself
             self.refresh_token = self.held.refresh_token
         self._note_own_credential(asked)
 
@@ -337,7 +339,14 @@ class Api(Exchange):
             return  # the browser's own
         renewed = await renewal.renew(self)
         if isinstance(renewed, Captured):
-            self.put_token(renewed.token.encode())
+            self._use(renewed)
+
+    def _use(self, renewed: Captured) -> None:
+        """Send a fresh token, and look for it in the answer instead of the one that it replaces."""
+        self.put_token(renewed.token.encode())
+        fresh = {MAIN: renewed.token, REFRESH: renewed.refresh_token or ""}
+        tokens = {**self.held.tokens, **{slot: token for slot, token in fresh.items() if token}}
+        self.held = dataclasses.replace(self.held, tokens=tokens)
 
     def _is_renewable(self, response: http.Response) -> bool:
         """Whether the API has refused a token that may be renewed."""
@@ -355,7 +364,7 @@ class Api(Exchange):
         renewed = await renewal.renew(self)
         repeatable = not request.stream and request.raw_content is not None
         if isinstance(renewed, Captured) and repeatable and not streaming.is_live(request):
-            self.put_token(renewed.token.encode())
+            self._use(renewed)
             if again := await renewal.retry(self):
                 self.flow.response = response = again
                 self.translate_answer_head(response)
