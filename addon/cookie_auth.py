@@ -34,8 +34,8 @@ from mitmproxy.tls import TlsData
 
 # mitmproxy reloads this file when it is edited, but not what it imports (mitmproxy issue 4253).
 PACKAGES = (
-    *("credentials", "exchanges", "inspection", "messages", "origins", "settings", "tokens"),
-    "upstream",
+    *("credentials", "exchanges", "inspection", "messages", "origins", "profiles", "settings"),
+    *("tokens", "upstream"),
 )
 importlib.invalidate_caches()
 for _name in list(sys.modules):

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from support import ADDON
 
-ROOMS = "settings messages origins tokens credentials upstream exchanges inspection".split()
+ROOMS = (
+    "settings messages origins tokens credentials profiles upstream exchanges inspection".split()
+)
 """Each may import those before it, and itself."""
 
 

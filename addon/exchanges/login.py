@@ -131,6 +131,7 @@ class Login(Api):
         capture.replace_body(response, captured)
         self.new_cookies = cookies  # only now: on a failure above, none is set
         self.note_login(captured.token)
+        self.flow.metadata[notes.PLACE] = captured.place
 
     def failed(self, code: str, reason: str) -> http.Response | None:
         if reason == TOO_LONG:
