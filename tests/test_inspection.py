@@ -560,6 +560,7 @@ def test_status_tells_what_was_learned_and_which_stand_ins_never_came_back(
     never = f"never came back: the stand-in for /{{}} of {of_login}"
     assert learned == [
         f"learned: {of_login} hands out /access_token, /chatToken, /refresh_token",
+        f"learned: {upstream.url} takes a token in Authorization: Bearer {{token}}",
         f"{never.format('chatToken')}; if its page needs the token itself:"
         " --set cookie_auth_expose=chatToken",
         never.format("refresh_token"),

@@ -47,8 +47,7 @@ def api(upstream: Upstream) -> Api:
 
 def ask(browser: Browser, method: str, target: str, body: object = None, **more: str) -> Message:
     headers = {"sec_fetch_site": "same-origin", "content_type": "application/json", **more}
-    got = browser.request(method, target, json.dumps(body or {}), **headers)
-    return got
+    return browser.request(method, target, json.dumps(body or {}), **headers)
 
 
 @pytest.mark.parametrize("options", [OPTIONS, STAND_INS], ids=["replace", "stand-in"])

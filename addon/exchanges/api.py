@@ -34,6 +34,7 @@ from tokens.search import Needle
 from exchanges import (
     carrier,
     handing_out,
+    hints,
     notes,
     own_address,
     own_cookies,
@@ -77,6 +78,8 @@ class Api(Exchange):
     """Whether the answer may do so, and is therefore held back."""
     api_cookies: tuple[ApiCookie, ...] = ()
     """The API's own cookies, in the answer, that are part of the login."""
+    wishes: "list[hints.Wish] | None" = None
+    """What an answer that refuses the request says of the header; None of one alike."""
     heads: AnswerHeads | None = None
     """Those of answers to requests that are alike; None where there are none alike."""
 
@@ -147,6 +150,8 @@ class Api(Exchange):
         return not (changed or waits or len(self.flow.metadata) != told)
 
     def _decide_about(self, response: http.Response) -> None:
+        if response.status_code in hints.REFUSED:
+            self.wishes = hints.wishes_of(response)
         if self.offered:
             translating.name_offered_subprotocol(self, response)
         self.hands_out = handing_out.is_expected(self, response)
@@ -168,6 +173,10 @@ class Api(Exchange):
             response = await self._whole(response)
         if self.hands_out:
             handing_out.hand_out(self, response)
+        if response.status_code in hints.REFUSED and self.wishes is not None:
+            hints.tell_refusal(self, response, self.wishes)
+        elif self.stood:
+            hints.tell_header(self, response)
         if not response.stream:  # else they have gone with its head
             self.leak_alarm.check_body(response)
             self.settle_cookies(response)

@@ -111,15 +111,20 @@ def learn(exchanges: Iterable[Seen]) -> Learnt:
 
 def asked(seen: Seen) -> str:
     """`POST /auth/sign-in`, or `POST /graphql (login)`; nothing that may be a secret."""
-    names = [name for name in graphql.operations(seen.body) if is_plain(name)]
+    return asked_of(seen.method, seen.target, seen.body)
+
+
+def asked_of(method: str, target: str, body: bytes) -> str:
+    """The same of a request that was not recorded."""
+    names = [name for name in graphql.operations(body) if is_plain(name)]
     operation = f" ({', '.join(dict.fromkeys(names))})" if names else ""
-    return f"{printable(seen.method)} {told_path(seen.target)}{operation}"
+    return f"{printable(method)} {told_path(target)}{operation}"
 
 
 def told_path(target: str) -> str:
     """A path, with dots for the segments that may be a token."""
     segments = target.partition("?")[0].split("/")
-    return printable("/".join("…" if _may_be_secret(one) else one for one in segments))
+    return printable("/".join("…" if may_be_secret(one) else one for one in segments))
 
 
 def refresh_template(content_type: str, body: bytes, token: str) -> str | None:
@@ -173,8 +178,24 @@ def header_told(answer: Answer, token: str, place: str) -> tuple[str, str] | Non
         fits = not before or _SCHEME.fullmatch(before)
         if before != value and fits and is_credential_header(name):
             return spelled(name), before
-    kind = str(_beside(answer, place).get("token_type", "")).lower()
+    kind = str(beside(answer, place).get("token_type", "")).lower()
     return ("Authorization", f"{_TYPES[kind]} ") if kind in _TYPES else None
+
+
+def logout_options(method: str, path: str, *, alone: bool) -> Iterator[tuple[str, str | bool]]:
+    """The options that make the proxy's logout this one; `alone`: the path is for nothing else."""
+    if alone:
+        yield "logout", path
+    yield "logout_upstream", True
+    if method != "POST":
+        yield "logout_upstream_method", method
+    if not alone:
+        yield "logout_upstream_path", path
+
+
+def can_be_named(path: str) -> bool:
+    """Whether an option can name this path: it has the form, and holds no secret."""
+    return _is_path(path) and not any(map(may_be_secret, path.split("/")))
 
 
 @dataclass
@@ -330,7 +351,7 @@ class _Learner:
         if not event.sent.is_sure and main.value not in self.uses:
             self._remark(f"{evidence}; it is not sure that this is a login")
             return False
-        if not _is_path(path) or any(map(_may_be_secret, path.split("/"))):
+        if not can_be_named(path):
             self._remark(f"{evidence}; no option can name this path")
             return False
         if not self._token(event, evidence):
@@ -383,7 +404,7 @@ class _Learner:
                 return
 
     def _name_header(self, name: str, before: str, after: str, evidence: str) -> None:
-        if any(map(_may_be_secret, _words(before + " " + after))) or not header_of(
+        if any(map(may_be_secret, words_of(before + " " + after))) or not header_of(
             name, before, after
         ):
             self._remark(f"{evidence}; no option can say what is around it")
@@ -413,7 +434,7 @@ class _Learner:
             why = "its path is that of the login"
         elif seen.method != "POST":
             why = "cookie_auth_refresh asks by POST"
-        elif not _is_path(path) or any(map(_may_be_secret, path.split("/"))):
+        elif not can_be_named(path):
             why = "no option can name this path"
         elif not template:
             why = "no option says where its refresh token stands, or what else is in its body"
@@ -460,23 +481,16 @@ class _Learner:
         path, evidence = self._api_path(seen), f"{asked(seen)} logs out"
         brought = self._carried(seen)
         evidence += f", with {brought[0].told}" if brought else ""
-        if graphql.operations(seen.body) or any(map(_may_be_secret, path.split("/"))):
+        if graphql.operations(seen.body) or not can_be_named(path):
             self._remark(f"{evidence}; no option says that, a page's own logout works")
-            return False
-        if not _is_path(path):
             return False
         alone = all(
             normalise(self._api_path(one)) != normalise(path) or self._is_logout(one)
             for one in self.exchanges
             if one.answer.status < 400 and one.method != "OPTIONS"
         )
-        if alone:
-            self._find("logout", path, evidence)
-        self._find("logout_upstream", True, evidence)
-        if seen.method != "POST":
-            self._find("logout_upstream_method", seen.method, evidence)
-        if not alone:
-            self._find("logout_upstream_path", path, evidence)
+        for name, value in logout_options(seen.method, path, alone=alone):
+            self._find(name, value, evidence)
         if any(one.kind in ("body", "query") for one in brought):
             self._remark(f"{evidence}; the proxy's own logout sends no body")
         return True
@@ -508,7 +522,7 @@ def _sent(use: _Use) -> str:
     at = use.at
     if at.kind == "header":
         around = f"{at.before}…{at.after}" if at.after or "=" in at.before else at.before.strip()
-        if not around or any(map(_may_be_secret, _words(around))):
+        if not around or any(map(may_be_secret, words_of(around))):
             return f"{asked(use.seen)} sent it as {printable(at.name)}"
         return f"{asked(use.seen)} sent it as {printable(at.name)}: {printable(around)}"
     return f"{asked(use.seen)} sent it in {at.told if is_plain(at.name) else at.kind}"
@@ -553,7 +567,7 @@ def _is_telling(one: Candidate) -> bool:
     return one.place == "/" or one.told == one.place
 
 
-def _beside(answer: Answer, place: str) -> dict[str, object]:
+def beside(answer: Answer, place: str) -> dict[str, object]:
     """What stands beside a token in the API's JSON."""
     if not place.startswith("/"):
         return {}
@@ -584,13 +598,13 @@ def _is_path(text: str) -> bool:
         return False
 
 
-def _may_be_secret(text: str) -> bool:
+def may_be_secret(text: str) -> bool:
     """Whether a word of a path or a header may be one, for a message."""
     text = unquote(text)
     return is_formed(text) or any(map(is_random, re.split("[:;,=]", text)))
 
 
-def _words(around: str) -> list[str]:
+def words_of(around: str) -> list[str]:
     """What stands around a token, piece by piece."""
     return re.split(r'[\s,;="]+', around)
 
