@@ -54,7 +54,11 @@ def main(files: list[str]) -> None:
     for file in files:
         for origin, one in read(file):
             seen.setdefault(origin, []).append(one)
-    apis = [Api(origin, found, learn(found)) for origin, found in seen.items()]
+    everything = [(origin, one) for origin, found in seen.items() for one in found]
+    apis = [
+        Api(origin, found, learn(found, (other for other in everything if other[0] != origin)))
+        for origin, found in seen.items()
+    ]
     if not apis:
         fail(f"{', '.join(files)}: there is no request with an answer in it")
     apis.sort(key=lambda api: api.weight, reverse=True)
@@ -94,6 +98,9 @@ def profile(api: Api, others: list[Api]) -> Iterator[str]:
     yield f"# What {len(api.exchanges)} requests to {api.origin} tell of it."
     if not any(one.option == "login" for one in learnt.findings):
         yield "# No login was found that options could name."
+    elif not learnt.came_back and any(one.asked_as for one in api.exchanges):
+        options = "cookie_auth_secret or cookie_auth_redact"
+        yield f"# No token came back; with {options}, a recording does not show them."
     said = ""
     for name, value in learnt.options.items():
         evidence = [one.evidence for one in learnt.findings if one.option == name]

@@ -184,7 +184,7 @@ def test_login_header_refresh_and_logout_are_told_as_the_page_uses_them(
     for said in [
         "POST /auth/sign-in answers /access_token: --set cookie_auth_login=/auth/sign-in"
         " --set cookie_auth_token=/access_token",
-        f"its page sends the token in Authorization: {BEARER}",
+        f"a page sends the token in Authorization: {BEARER}",
         "POST /auth/refresh renews the token: --set cookie_auth_refresh=/auth/refresh"
         " --set cookie_auth_refresh_token=/refresh_token"
         """ --set 'cookie_auth_refresh_body={"refresh_token": "{refresh_token}"}'""",

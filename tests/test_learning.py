@@ -576,6 +576,39 @@ def test_a_har_file_is_read_although_an_entry_of_it_cannot_be(tmp_path: Path) ->
     assert "https://api.example.com" in run_learn(file).stdout
 
 
+def test_of_several_apis_the_one_is_told_whose_token_came_back(tmp_path: Path) -> None:
+    document = har(TABLE["a JWT as Bearer"][0])
+    other = har([seen("POST /oauth/token", PASSWORD, {"access_token": OPAQUE})])
+    asset = har([seen("GET /logo.svg", got="<svg/>"), seen("GET /api/x", headers=bearer(OPAQUE))])
+    for found, host in ((other, "auth.example.com"), (asset, "cdn.example.com")):
+        for entry in found["log"]["entries"]:
+            entry["request"]["url"] = entry["request"]["url"].replace("api.example.com", host)
+        document["log"]["entries"][:0] = found["log"]["entries"]
+    file = tmp_path / "app.har"
+    file.write_text(json.dumps(document))
+    assert profile_of(file) == TABLE["a JWT as Bearer"][1]
+    said = "# https://auth.example.com, too: POST /oauth/token answered /access_token"
+    assert said in run_learn(file).stdout
+
+
+def test_a_token_that_is_for_another_api_is_told(tmp_path: Path) -> None:
+    login, me = TABLE["a JWT as Bearer"][0]
+    learnt = learn([login], [("https://api.example.com", me)])
+    assert not learnt.came_back
+    assert "https://api.example.com was sent its token (GET /me)" in learnt.remarks[0]
+
+
+def test_a_recording_without_tokens_says_so(
+    start: Callable[..., Mitmdump], upstream: Upstream, tmp_path: Path
+) -> None:
+    upstream.respond = api
+    file = tmp_path / "own.flow"
+    mitmdump = start("-w", str(file), "--set", "cookie_auth_redact=true")
+    visit(Browser(mitmdump.client), "/v1")
+    mitmdump.stop()
+    assert "No token came back; with cookie_auth_secret" in run_learn(file).stdout
+
+
 def test_a_har_without_credentials_says_how_to_get_one_with(tmp_path: Path) -> None:
     file = tmp_path / "app.har"
     file.write_text(json.dumps(har(TABLE["a JWT as Bearer"][0], keep=False)))

@@ -242,7 +242,7 @@ def tell_header(exchange: "Api", response: http.Response) -> None:
             learned.heard(login)
             if not any(map(learning.may_be_secret, words)):
                 options = [("header", place), ("header_format", _written(header))]
-                _tell(exchange, f"its page sends the token in {place}", options)
+                _tell(exchange, f"a page sends the token in {place}", options)
             return
 
 

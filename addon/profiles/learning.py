@@ -103,9 +103,13 @@ _ORDER = (
 )
 
 
-def learn(exchanges: Iterable[Seen]) -> Learnt:
-    """What exchanges with one API tell of it, in the order in which they were."""
+def learn(exchanges: Iterable[Seen], elsewhere: Iterable[tuple[str, Seen]] = ()) -> Learnt:
+    """What exchanges with one API tell of it, in the order in which they were.
+
+    `elsewhere` are those with others, each with its origin: they may have been sent its tokens.
+    """
     learner = _Learner([one for one in exchanges if one.method != "CONNECT"])
+    learner.look_elsewhere(elsewhere)
     return learner.learnt()
 
 
@@ -240,6 +244,16 @@ class _Learner:
                 renews = id(seen) in refreshes and self.roles[at.token] == "refresh"
                 uses = self.refreshed_with if renews else self.uses
                 uses.setdefault(at.token, []).append(_Use(seen, at))
+
+    def look_elsewhere(self, exchanges: Iterable[tuple[str, Seen]]) -> None:
+        told = set()
+        for origin, seen in exchanges:
+            if origin not in told and self._carried(seen):
+                told.add(origin)
+                self._remark(
+                    f"{origin} was sent its token ({asked(seen)}), which cookie-auth brings to the"
+                    " API that has issued it only"
+                )
 
     def learnt(self) -> Learnt:
         for event in self.handed_out:
