@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 from browser_client import Browser
 from exchanges.settings import OPTIONS, Settings
+from hypothesis import given
+from hypothesis import strategies as st
 from mitmproxy import http
 from profiles.learning import Learnt, Seen, learn
+from profiles.schemes import refresh_template
 from ruamel.yaml import YAML
 from support import ROOT, Message, Mitmdump, Upstream, answer
 from test_jar import jwt
@@ -391,6 +394,89 @@ def test_a_token_in_basic_and_in_a_cookie_is_found() -> None:
     assert remark.startswith("GET /me sent it in the password of Basic in Authorization")
     learnt = learn([login, seen("GET /me", headers={"Cookie": f"a=b; sid={OPAQUE}"})])
     assert "sent it in cookie sid" in repr(learnt)
+
+
+FORM = "application/x-www-form-urlencoded"
+LOGIN_SAYS = {"client_id": "web", "nested": {"scope": "a b", "minutes": 30, "keep": True}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "template"),
+    [
+        (FORM, "token=to%2Fken-7&scope=a+b", "token={refresh_token}&scope=a+b"),
+        (FORM, "token=to%2Fken-7&again=to%2Fken-7", None),
+        (FORM, "token=to%2Fken-7&code=12ab34cd56", None),
+        (FORM, "other=1", None),
+        ("application/json", {"t": "to/ken-7", **LOGIN_SAYS}, {"t": "{}", **LOGIN_SAYS}),
+        ("application/json", ["to/ken-7"], ["{}"]),
+        ("application/json", {"t": "to/ken-7", "pin": 123456}, None),
+        ("application/json", {"t": "to/ken-7", "other": "9f2c4be7a1d8"}, None),
+        ("application/json", {"t": "to/ken-7", "client_id": JWT}, None),
+        ("application/json", {"t": "to/ken-7", "deep": [[[[[[[[["x"]]]]]]]]]}, None),
+        ("application/json", {"query": 'mutation { r(t: "to/ken-7") { t } }'}, ...),
+        ("application/json", {"query": 'mutation { r(t: "to/ken-7", p: "secretly") }'}, None),
+        ("application/json", "{broken", None),
+    ],
+)
+def test_a_refresh_is_told_if_nothing_else_in_it_may_be_a_secret(
+    kind: str, body: object, template: object
+) -> None:
+    text = body if isinstance(body, str) else json.dumps(body)
+    found = refresh_template(kind, text.encode(), "to/ken-7")
+    if template is ...:
+        template = json.loads(text.replace("to/ken-7", "{}"))
+    if isinstance(template, (dict, list)):
+        assert found is not None
+        assert json.loads(found.replace("{refresh_token}", "{}")) == template
+    else:
+        assert found == template
+
+
+NAMES = st.sampled_from(
+    "token access_token refreshToken refresh key id data Authorization X-Token sid code".split()
+)
+VALUES = st.sampled_from([JWT, OPAQUE, OTHER, REFRESH, "ada", 7, None, True])
+JSONS = st.recursive(
+    VALUES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=4)
+)
+SEGMENTS = st.sampled_from(
+    ["login", "refresh", "logout", "token", "sessions", "me", "graphql", JWT, OPAQUE, REFRESH]
+)
+HEADERS = st.dictionaries(
+    NAMES | st.just("Cookie"),
+    st.sampled_from(
+        [
+            f"Bearer {JWT}",
+            OPAQUE,
+            f'MediaBrowser Device="{OTHER}", Token="{OPAQUE}"',
+            f"a={OPAQUE}; b={JWT}",
+            "Basic " + b64encode(f"{OTHER}:{REFRESH}".encode()).decode(),
+        ]
+    ),
+    max_size=3,
+)
+
+
+@st.composite
+def exchanges(draw: st.DrawFn) -> Seen:
+    path = "/".join(draw(st.lists(SEGMENTS, max_size=3)))
+    query = draw(st.sampled_from(["", f"?token={OPAQUE}", f"?code={REFRESH}&x={JWT}"]))
+    method = draw(st.sampled_from(["GET", "POST", "POST", "DELETE", "PUT"]))
+    sent = draw(JSONS | st.just(f"grant_type=refresh_token&refresh_token={REFRESH}"))
+    status = draw(st.sampled_from([200, 200, 201, 302, 401]))
+    answered = {"Location": f"/x#access_token={OPAQUE}"} if status == 302 else draw(HEADERS)
+    asked_as = draw(st.sampled_from(["", f"/api/{path}", f"/{OPAQUE}/{path}"]))
+    seen_one = seen(f"{method} /{path}{query}", sent, draw(JSONS), status, draw(HEADERS), answered)
+    return seen_one._replace(asked_as=asked_as, injected=draw(st.booleans()))
+
+
+@given(st.lists(exchanges(), max_size=6))
+def test_whatever_was_recorded_no_token_is_told(recorded: list[Seen]) -> None:
+    learnt = learn(recorded, [("https://other.example.com", one) for one in recorded])
+    assert not [secret for secret in SECRETS if secret in repr(learnt)]
+    values = {option.name: option.default for option in OPTIONS}
+    values |= {f"cookie_auth_{key}": value for key, value in learnt.options.items()}
+    Settings.parse(values)
 
 
 def test_a_path_that_holds_a_token_is_not_told() -> None:

@@ -21,7 +21,7 @@ from messages.text import is_text, media_type, printable
 from mitmproxy import http
 from origins.paths import normalise
 from origins.rules import SAFE_METHODS
-from profiles import learning
+from profiles import schemes
 from tokens import candidates, jwt, login_like
 from tokens.answer import Answer
 from tokens.candidates import Candidate
@@ -309,7 +309,7 @@ def _give(
         session,
         tokens,
         exchange.brought,
-        beside=learning.beside(answer, slots[MAIN].place) if MAIN in slots else None,
+        beside=schemes.beside(answer, slots[MAIN].place) if MAIN in slots else None,
         api_cookies=own_cookies.of_login(exchange, renews=renews),
     )
     exchange.api_cookies = ()
@@ -393,5 +393,5 @@ def _header(exchange: "Api", answer: Answer, main: Candidate | None) -> HeaderSe
     trusted = exchange.flow.metadata[notes.TRUSTED]
     if main is None or not trusted or exchange.flow.request.method in SAFE_METHODS:
         return None
-    told = learning.header_told(answer, main.value, main.place)
+    told = schemes.header_told(answer, main.value, main.place)
     return header_of(*told) if told else None

@@ -17,7 +17,7 @@ from messages.redacted import real
 from messages.text import printable
 from mitmproxy import http
 from origins.paths import normalise
-from profiles import learning
+from profiles import schemes
 from profiles.carried import spelled
 from profiles.learning import Finding
 from tokens import graphql
@@ -38,7 +38,6 @@ _NOTHING = re.compile(
     rb"(?:(?:bearer|token|jwt)[ \t]+)?(?:undefined|null|NaN|\[object \w{1,20}\])", re.IGNORECASE
 )
 _NO_TOKEN = re.compile(rb"(?:bearer|token|jwt)?", re.IGNORECASE)
-_SCHEMES = {"bearer": "Bearer", "token": "Token", "jwt": "JWT"}
 _PROBLEM = re.compile(r'error="?(invalid_token|insufficient_scope)\b')  # RFC 6750, 3.1
 _LONGEST_ERROR = 16 * 1024
 # Headers that errors name. Nothing else of a body is told.
@@ -127,7 +126,7 @@ def _warn(
     options: Iterable[tuple[str, str]],
 ) -> None:
     shown = used.format.value("…".encode()).decode("utf-8", "replace")
-    asked = f"{printable(exchange.flow.request.method)} {learning.told_path(_path(exchange))}"
+    asked = f"{printable(exchange.flow.request.method)} {schemes.told_path(_path(exchange))}"
     line = f'the API answered {response.status_code} to "{used.name}: {shown}" ({asked}); {why}'
     line += f": {_as_set(options)}" if options else ""
     about = ("refused", exchange.wallet.api, used.name, shown, why)
@@ -137,7 +136,7 @@ def _warn(
 def _wishes(headers: http.Headers) -> Iterator[Wish]:
     for challenge in headers.get_all("www-authenticate"):
         scheme = re.match("[A-Za-z]+", challenge.removeprefix("x-").strip())
-        known = _SCHEMES.get(scheme[0].lower(), "") if scheme else ""
+        known = schemes.TYPES.get(scheme[0].lower(), "") if scheme else ""
         if known and (header := header_of("Authorization", f"{known} ")):
             yield Wish(header, f"its WWW-Authenticate asks for {known}")
     allowed = ", ".join(headers.get_all("access-control-allow-headers"))
@@ -179,7 +178,7 @@ def _is_same(one: HeaderSettings, other: HeaderSettings) -> bool:
 
 def note_type(exchange: "Api", beside: Mapping[str, object]) -> None:
     """What a listed login's answer says of the header (RFC 6749, 7.1)."""
-    kind = _SCHEMES.get(str(beside.get("token_type", "")).lower())
+    kind = schemes.TYPES.get(str(beside.get("token_type", "")).lower())
     if kind and (header := header_of("Authorization", f"{kind} ")):
         exchange.proxy.learned.wants(exchange.wallet.api, header)
 
@@ -188,9 +187,9 @@ def tell_login(exchange: "Api", new: list[Candidate], *, renews: bool) -> None:
     """Where an answer hands out tokens, and how they were renewed."""
     sent, path = exchange.sent, _path(exchange)
     main = next((one for one in new if one.role != "refresh"), new[0])
-    if not sent or not learning.can_be_named(path) or main.told != main.place:
+    if not sent or not schemes.can_be_named(path) or main.told != main.place:
         return
-    asked = learning.asked_of(exchange.flow.request.method, path, _body(exchange))
+    asked = schemes.asked_of(exchange.flow.request.method, path, _body(exchange))
     if not renews:
         options = [("login", path), ("token", main.place)]
         if sent.is_sure:
@@ -219,7 +218,7 @@ def _tell_refresh(exchange: "Api", asked: str, path: str) -> None:
     if normalise(path) in map(normalise, exchange.proxy.learned.logins(wallet.api)):
         return  # no option tells the two apart
     kind = request.headers.get("content-type", "")
-    template = learning.refresh_template(kind, _body(exchange), token)
+    template = schemes.refresh_template(kind, _body(exchange), token)
     if template:
         options = [("refresh", path), ("refresh_token", given), ("refresh_body", template)]
         _tell(exchange, f"{asked} renews the token", options)
@@ -237,10 +236,10 @@ def tell_header(exchange: "Api", response: http.Response) -> None:
             continue
         before, found, after = value.partition(token)
         if found and (header := header_of(place, before, after)):
-            words = learning.words_of(f"{before} {after}")
+            words = schemes.words_of(f"{before} {after}")
             learned.reads(login, header)
             learned.heard(login)
-            if not any(map(learning.may_be_secret, words)):
+            if not any(map(schemes.may_be_secret, words)):
                 options = [("header", place), ("header_format", _written(header))]
                 _tell(exchange, f"a page sends the token in {place}", options)
             return
@@ -249,14 +248,14 @@ def tell_header(exchange: "Api", response: http.Response) -> None:
 def tell_logout(exchange: "Api") -> None:
     """What has logged out, as the API agreed."""
     request, path = exchange.flow.request, _path(exchange)
-    if graphql.operations(_body(exchange)) or not learning.can_be_named(path):
+    if graphql.operations(_body(exchange)) or not schemes.can_be_named(path):
         return
     logins = exchange.proxy.learned.logins(exchange.wallet.api)
     alone = request.method != "DELETE" and normalise(path) not in map(normalise, logins)
-    asked = learning.asked_of(request.method, path, b"")
+    asked = schemes.asked_of(request.method, path, b"")
     options = [
         (name, str(value).lower() if isinstance(value, bool) else value)
-        for name, value in learning.logout_options(request.method, path, alone=alone)
+        for name, value in schemes.logout_options(request.method, path, alone=alone)
     ]
     _tell(exchange, f"{asked} logs out", options)
 

@@ -16,6 +16,7 @@ from credentials import bodies
 from messages.text import printable
 from mitmproxy import http
 from mitmproxy.net.http.multipart import decode_multipart
+from tokens.suspicion import is_plain
 
 Kind = Literal["header", "basic", "cookie", "query", "body", "path"]
 
@@ -45,8 +46,8 @@ class Carried(NamedTuple):
         if self.kind == "basic":
             return f"the {self.before} of Basic in {self.name}"
         if self.kind == "header":
-            return self.name
-        return f"{self.kind} {printable(self.name)}".strip()
+            return printable(self.name)
+        return f"{self.kind} {self.name}" if is_plain(self.name) else self.kind
 
 
 def carried(

@@ -4,44 +4,46 @@ It needs nobody to say what is a login. Which answers hand out tokens, and what 
 told in `tokens.login_like` and `tokens.candidates`; here it is followed to where it comes back:
 which of them is the main one, and in which header it goes; what renews, and what logs out.
 
-No evidence holds a token, nor anything else of a body but names.
+No evidence holds a token, nor anything else of a body but names (see `profiles.schemes`).
 """
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
-from urllib.parse import parse_qsl, unquote, unquote_plus
+from urllib.parse import parse_qsl
 
 from credentials import session_requests
-from credentials.names import is_credential_header, plain
+from credentials.names import plain
 from credentials.options import header_of
 from messages import answers
 from messages.answers import Refused
 from messages.text import printable
 from mitmproxy import http
 from origins.paths import normalise
-from settings import option
 from tokens import candidates, capture, graphql, jwt, login_like
 from tokens.answer import Answer
 from tokens.candidates import Candidate
-from tokens.json_pointer import Absent, JsonPointer
 from tokens.login_like import Sent
-from tokens.refresh_request import RefreshRequest
-from tokens.suspicion import is_formed, is_of_words, is_opaque, is_plain, is_random
 
-from profiles.carried import Carried, carried, members, spelled
+from profiles.carried import Carried, carried, members
+from profiles.schemes import (
+    SCHEME,
+    asked_of,
+    can_be_named,
+    header_told,
+    logout_options,
+    may_be_secret,
+    refresh_template,
+    words_of,
+)
 
 _SHORTEST = 8
 """Characters of a token that gets a stand-in."""
+_LOGIN = "/login"
+"""The path that logs in where none is given."""
 _SAFE = ("GET", "HEAD", "OPTIONS")
-_PLACE = "{refresh_token}"
-_TYPES = {"bearer": "Bearer", "token": "Token", "jwt": "JWT"}
-_SCHEME = re.compile(r"[A-Za-z]{2,12} ")
-# What a refresh says beside its token that is no secret (RFC 6749, 6; a client's id is public).
-_SAID = frozenset("granttype clientid scope audience mode query operationname resource".split())
 
 
 class Seen(NamedTuple):
@@ -114,51 +116,8 @@ def learn(exchanges: Iterable[Seen], elsewhere: Iterable[tuple[str, Seen]] = ())
 
 
 def asked(seen: Seen) -> str:
-    """`POST /auth/sign-in`, or `POST /graphql (login)`; nothing that may be a secret."""
+    """The request, as it may be told."""
     return asked_of(seen.method, seen.target, seen.body)
-
-
-def asked_of(method: str, target: str, body: bytes) -> str:
-    """The same of a request that was not recorded."""
-    names = [name for name in graphql.operations(body) if is_plain(name)]
-    operation = f" ({', '.join(dict.fromkeys(names))})" if names else ""
-    return f"{printable(method)} {told_path(target)}{operation}"
-
-
-def told_path(target: str) -> str:
-    """A path, with dots for the segments that may be a token."""
-    segments = target.partition("?")[0].split("/")
-    return printable("/".join("…" if may_be_secret(one) else one for one in segments))
-
-
-def refresh_template(content_type: str, body: bytes, token: str) -> str | None:
-    """The body of a refresh with `{refresh_token}` in the token's place.
-
-    None where it is not there once, or where something else is there that may be a secret.
-    """
-    text = body.decode("utf-8", "replace")
-    others: Iterable[tuple[str, str]]
-    if "json" in content_type.lower() or text.lstrip().startswith(("{", "[")):
-        try:
-            document = json.loads(text)
-        except (ValueError, RecursionError):
-            return None
-        others = list(members(document))
-        (written, _), text = RefreshRequest.written(token), json.dumps(document, ensure_ascii=False)
-        if written not in text:
-            written = json.dumps(token, ensure_ascii=False)[1:-1]
-    else:
-        others = parse_qsl(text)
-        values = (pair.partition("=")[2] for pair in text.split("&"))
-        written = next((one for one in values if unquote_plus(one) == token), "")
-    if not written or text.count(written) != 1:
-        return None
-    if any(value != token and not _is_said(name, value, token) for name, value in others):
-        return None
-    try:
-        return RefreshRequest.parse_template(text.replace(written, _PLACE))
-    except ValueError:
-        return None
 
 
 def refresh_token_in(seen: Seen) -> str | None:
@@ -170,36 +129,6 @@ def refresh_token_in(seen: Seen) -> str | None:
         pairs = parse_qsl(text) if "form" in kind or "=" in text[:200] else []
     found = [value for name, value in pairs if plain(name) in ("refreshtoken", "refresh")]
     return found[0] if len(found) == 1 and len(found[0]) >= _SHORTEST else None
-
-
-def header_told(answer: Answer, token: str, place: str) -> tuple[str, str] | None:
-    """The header in which an API wants a token, and what is before it, by the login's own answer.
-
-    It gives it in one, or says a `token_type` (RFC 6749, 7.1).
-    """
-    for name, value in answer.headers.items(multi=True):
-        before = value.removesuffix(token)
-        fits = not before or _SCHEME.fullmatch(before)
-        if before != value and fits and is_credential_header(name):
-            return spelled(name), before
-    kind = str(beside(answer, place).get("token_type", "")).lower()
-    return ("Authorization", f"{_TYPES[kind]} ") if kind in _TYPES else None
-
-
-def logout_options(method: str, path: str, *, alone: bool) -> Iterator[tuple[str, str | bool]]:
-    """The options that make the proxy's logout this one; `alone`: the path is for nothing else."""
-    if alone:
-        yield "logout", path
-    yield "logout_upstream", True
-    if method != "POST":
-        yield "logout_upstream_method", method
-    if not alone:
-        yield "logout_upstream_path", path
-
-
-def can_be_named(path: str) -> bool:
-    """Whether an option can name this path: it has the form, and holds no secret."""
-    return _is_path(path) and not any(map(may_be_secret, path.split("/")))
 
 
 @dataclass
@@ -271,12 +200,10 @@ class _Learner:
         self.findings.sort(key=lambda one: _ORDER.index(one.option))
         return Learnt(tuple(self.findings), tuple(self.remarks), came_back=bool(uses))
 
-    def _find(self, name: str, value: str | bool, evidence: str) -> bool:
+    def _find(self, name: str, value: str | bool, evidence: str) -> None:
         """Note an option's value, unless it is known."""
-        if any((one.option, one.value) == (name, value) for one in self.findings):
-            return False
-        self.findings.append(Finding(name, value, evidence))
-        return True
+        if all((one.option, one.value) != (name, value) for one in self.findings):
+            self.findings.append(Finding(name, value, evidence))
 
     def _remark(self, text: str) -> None:
         self.remarks[text] = None
@@ -289,6 +216,8 @@ class _Learner:
     def _read(self, seen: Seen) -> None:
         """Note the tokens in an answer to a login or a refresh."""
         if not 200 <= seen.answer.status <= 399 or seen.method == "OPTIONS":
+            return
+        if session_requests.is_logout("POST", seen.target):
             return
         sent = login_like.read_request(seen.method, seen.target, seen.headers, seen.body)
         if seen.captured:
@@ -348,9 +277,9 @@ class _Learner:
             return
         ((prefix, base),) = pairs
         evidence = "as the proxy had it that recorded this"
-        if prefix and _is_path(prefix):
+        if prefix and can_be_named(prefix):
             self._find("prefix", prefix, evidence)
-        if base and _is_path(base):
+        if base and can_be_named(base):
             self._find("base_path", base, evidence)
 
     def _api_path(self, seen: Seen) -> str:
@@ -437,12 +366,12 @@ class _Learner:
         tokens = [one.token for one in event.brought if self.roles[one.token] == "refresh"]
         token = next(iter(tokens), None) or refresh_token_in(seen)
         said = f"{event.told} renewed the token"
-        others = [one.value for one in self.findings if one.option == "login"]
+        others = [one.value for one in self.findings if one.option == "login"] or [_LOGIN]
         if token is None:
             with_ = f" with {event.brought[0].told}" if event.brought else ""
             self._remark(f"{said}{with_}; no option says that, a page's own refresh works")
             return False
-        places = [one for one in self._places(token, event) if one]
+        places = list(self._places(token, event))
         template = refresh_template(seen.headers.get("content-type", ""), seen.body, token)
         if normalise(path) in (normalise(str(other)) for other in others):
             why = "its path is that of the login"
@@ -539,7 +468,7 @@ def _sent(use: _Use) -> str:
         if not around or any(map(may_be_secret, words_of(around))):
             return f"{asked(use.seen)} sent it as {printable(at.name)}"
         return f"{asked(use.seen)} sent it as {printable(at.name)}: {printable(around)}"
-    return f"{asked(use.seen)} sent it in {at.told if is_plain(at.name) else at.kind}"
+    return f"{asked(use.seen)} sent it in {at.told}"
 
 
 def _captured(token: str, place: str) -> Candidate:
@@ -572,25 +501,13 @@ def _leads_to(event: _HandedOut, one: Candidate) -> bool:
 
 def _before(token: str) -> str:
     """A scheme before a token, which the header's format takes off."""
-    match = _SCHEME.match(token)
+    match = SCHEME.match(token)
     return match[0] if match else ""
 
 
 def _is_telling(one: Candidate) -> bool:
     """Whether the names that lead there are no secrets themselves."""
     return one.place == "/" or one.told == one.place
-
-
-def beside(answer: Answer, place: str) -> dict[str, object]:
-    """What stands beside a token in the API's JSON."""
-    if not place.startswith("/"):
-        return {}
-    try:
-        pointer = JsonPointer.parse(place)
-        parent = JsonPointer("", pointer.steps[:-1]).find(json.loads(answer.body or b""))
-    except (ValueError, RecursionError, Absent):
-        return {}
-    return parent if isinstance(parent, dict) else {}
 
 
 def _ends(asked_as: str, target: str) -> tuple[str, str]:
@@ -603,30 +520,3 @@ def _ends(asked_as: str, target: str) -> tuple[str, str]:
     # Whole segments only
     common = next((n for n in range(common, 0, -1) if ours[len(ours) - n] == "/"), 0)
     return ours[: len(ours) - common], theirs[: len(theirs) - common]
-
-
-def _is_path(text: str) -> bool:
-    try:
-        return bool(option.path(text))
-    except ValueError:
-        return False
-
-
-def may_be_secret(text: str) -> bool:
-    """Whether a word of a path or a header may be one, for a message."""
-    text = unquote(text)
-    return is_formed(text) or any(map(is_random, re.split("[:;,=]", text)))
-
-
-def words_of(around: str) -> list[str]:
-    """What stands around a token, piece by piece."""
-    return re.split(r'[\s,;="]+', around)
-
-
-def _is_said(name: str, value: str, token: str) -> bool:
-    """Whether what stands beside a refresh token may be told."""
-    if token in value:
-        return plain(name) == "query"
-    if plain(name) in _SAID:
-        return not is_formed(value)
-    return not is_opaque(value) or is_of_words(value)
