@@ -15,13 +15,11 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from exchanges import recorded
-from exchanges.settings import OPTIONS, Settings
 from messages.text import printable
 from mitmproxy import exceptions, http
 from mitmproxy.io import FlowReader
 from profiles import har
 from profiles.learning import Learnt, Seen, learn
-from settings.option import InvalidOption
 
 SANITIZED = (
     "it has no credentials: in Chrome, take 'Export HAR (with sensitive data)'; the settings of its"
@@ -108,27 +106,13 @@ def profile(api: Api, others: list[Api]) -> Iterator[str]:
         if comment != said:
             yield comment
         said = comment
-        right = problem(learnt, name)
-        if right:
-            yield f"# {right}"
-        yield ("# " if right else "") + f"{name}: {written(value)}"
+        yield f"{name}: {written(value)}"
     for remark in learnt.remarks:
         yield f"# {remark}"
     for other in others:
         logins = [one for one in other.learnt.findings if one.option == "login"]
         if logins:
             yield f"# {other.origin}, too: {logins[0].evidence}"
-
-
-def problem(learnt: Learnt, name: str) -> str:
-    """What is wrong with an option's value beside the others; empty for nothing."""
-    values: dict[str, object] = {option.name: option.default for option in OPTIONS}
-    values.update({f"cookie_auth_{key}": value for key, value in learnt.options.items()})
-    try:
-        Settings.parse(values)
-    except InvalidOption as error:
-        return str(error) if str(error).startswith(f"cookie_auth_{name}:") else ""
-    return ""
 
 
 def written(value: str | bool | list[str]) -> str:

@@ -15,6 +15,8 @@ from exchanges.settings import OPTIONS, Settings
 from hypothesis import given
 from hypothesis import strategies as st
 from mitmproxy import http
+from mitmproxy.io import tnetstring
+from mitmproxy.test import tflow
 from profiles.learning import Learnt, Seen, learn
 from profiles.schemes import refresh_template
 from ruamel.yaml import YAML
@@ -298,6 +300,44 @@ TABLE: dict[str, tuple[list[Seen], dict[str, object]]] = {
         ],
         {"login": ["/login"], "token": ["/token"], **BEARER, **PAGE},
     ),
+    "a key for which the password was asked again is none": (
+        [
+            seen("POST /login", PASSWORD, {"token": OPAQUE}),
+            seen("POST /-/npm/v1/tokens", PASSWORD, {"token": OTHER}, headers=bearer(OPAQUE)),
+        ],
+        {"login": ["/login"], "token": ["/token"], **BEARER, **PAGE},
+    ),
+    "bound to a key of the page's": (
+        [seen("POST /token", PASSWORD, {"access_token": JWT, "token_type": "DPoP"})],
+        {},
+    ),
+    "perhaps no login, and of no use": (
+        [seen("GET /v2/auth", None, {"token": JWT}, headers={"Authorization": "Basic YTpi"})],
+        {},
+    ),
+    "a login at a path that is a secret itself": (
+        [
+            seen("POST /login/5f0c9a7e31b84d26", PASSWORD, {"token": OPAQUE}),
+            seen("GET /me", headers=bearer(OPAQUE)),
+        ],
+        BEARER,
+    ),
+    "a form of several parts": (
+        [
+            seen(
+                "POST /login",
+                '--x\r\nContent-Disposition: form-data; name="password"\r\n\r\nabc\r\n--x--\r\n',
+                {"token": OPAQUE, "refresh_token": REFRESH},
+                headers={"content-type": "multipart/form-data; boundary=x"},
+            ),
+            seen(
+                "POST /auth/revoke",
+                f'--x\r\nContent-Disposition: form-data; name="token"\r\n\r\n{OPAQUE}\r\n--x--\r\n',
+                headers={"content-type": "multipart/form-data; boundary=x"},
+            ),
+        ],
+        {"login": ["/login"], "token": ["/token"], **PAGE},
+    ),
     "the proxy has sent it": (
         [
             seen("POST /login", PASSWORD, {"token": OPAQUE}),
@@ -380,6 +420,9 @@ def test_each_value_comes_with_the_request_that_showed_it() -> None:
         ("refresh at the login's own path: by no option", "its path is that of the login"),
         ("a secret beside the refresh token is not written down", "what else is in its body"),
         ("what only a stand-in can do", "GET /me sent it in query auth; no option says that"),
+        ("bound to a key of the page's", "answered /access_token, bound to a key of the page's"),
+        ("perhaps no login, and of no use", "it is not sure that this is a login"),
+        ("a login at a path that is a secret itself", "POST /login/… answered /token"),
         ("a bare word as the answer: no option leads to it", "so its page needs stand-ins"),
     ],
 )
@@ -595,10 +638,11 @@ def test_a_recording_made_through_cookie_auth_gives_the_same_profile(
     assert browser.request("GET", "/api/me", **headers).status == 401
 
 
+@pytest.mark.parametrize("token", [JWT, OPAQUE * 300], ids=["short", "split"])
 def test_a_listed_login_is_read_from_what_was_noted(
-    start: Callable[..., Mitmdump], upstream: Upstream, tmp_path: Path
+    start: Callable[..., Mitmdump], upstream: Upstream, tmp_path: Path, token: str
 ) -> None:
-    upstream.respond = api
+    upstream.answers(json.dumps({"access_token": token}))
     file = tmp_path / "own.flow"
     options = [
         *("cookie_auth_login=/v1/auth/sign-in", "cookie_auth_token=/access_token"),
@@ -647,6 +691,22 @@ def har(exchanges: list[Seen], creator: str = "WebInspector", keep: bool = True)
         for one in exchanges
     ]
     return {"log": {"version": "1.2", "creator": {"name": creator}, "entries": entries}}
+
+
+def test_a_har_file_may_have_bodies_in_base64_and_forms_as_fields(tmp_path: Path) -> None:
+    document = har(TABLE["a JWT as Bearer"][0])
+    login = document["log"]["entries"][0]
+    params = [{"name": "user", "value": "ada"}, {"name": "password", "value": "hunter2"}]
+    login["request"]["postData"] = {"mimeType": FORM, "params": params}
+    login["request"]["headers"] = [{"name": "Content-Type", "value": FORM}]
+    text = b64encode(login["response"]["content"]["text"].encode()).decode()
+    login["response"]["content"] = {"text": text, "encoding": "base64"}
+    broken = json.loads(json.dumps(login))
+    broken["response"]["content"]["text"] = "no base64!"
+    document["log"]["entries"].append(broken)
+    file = tmp_path / "app.har"
+    file.write_text(json.dumps(document))
+    assert profile_of(file) == TABLE["a JWT as Bearer"][1]
 
 
 def test_a_har_file_is_read_although_an_entry_of_it_cannot_be(tmp_path: Path) -> None:
@@ -706,6 +766,9 @@ def test_a_har_without_credentials_says_how_to_get_one_with(tmp_path: Path) -> N
     assert run_learn(file).stderr == ""
 
 
+NEWER = tnetstring.dumps(tflow.tflow().get_state() | {"version": 9999})
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -713,6 +776,8 @@ def test_a_har_without_credentials_says_how_to_get_one_with(tmp_path: Path) -> N
         (b"hello", "neither a recording of mitmproxy's nor a HAR file"),
         (b'{"log": 1}', "neither a recording of mitmproxy's nor a HAR file"),
         (b"", "there is no request with an answer in it"),
+        (b'{"log": {"entries": 1}}', "neither a recording of mitmproxy's nor a HAR file"),
+        (NEWER, "recorded with a newer mitmproxy than the one here"),
         (b'{"log": {"entries": []}}', "there is no request with an answer in it"),
     ],
 )
