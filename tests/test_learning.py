@@ -300,6 +300,14 @@ TABLE: dict[str, tuple[list[Seen], dict[str, object]]] = {
         ],
         {"login": ["/login"], "token": ["/token"], **BEARER, **PAGE},
     ),
+    "the same token from two paths": (
+        [
+            seen("POST /register", PASSWORD, {"token": OPAQUE}),
+            seen("POST /login", PASSWORD, {"token": OPAQUE}),
+            seen("GET /me", headers=bearer(OPAQUE)),
+        ],
+        {"login": ["/register", "/login"], "token": ["/token"], **BEARER, **PAGE},
+    ),
     "a key for which the password was asked again is none": (
         [
             seen("POST /login", PASSWORD, {"token": OPAQUE}),

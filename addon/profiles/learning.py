@@ -236,15 +236,18 @@ class _Learner:
         known = [one for one in brought if one.kind != "cookie"]
         if known and kind == "login":
             new = {v: one for v, one in new.items() if self._takes_place(one, known[0], sent)}
-        fresh = [one for one in reversed(new.values()) if one.value not in self.tokens]
+        found = list(reversed(new.values()))
+        fresh = [one for one in found if one.value not in self.tokens]
+        if not fresh and kind == "login" and sent.is_sure:
+            fresh = found  # some APIs give a user the same one each time
         if fresh:
             self._note(_HandedOut(seen, sent, kind, fresh, brought))
 
     def _note(self, event: _HandedOut) -> None:
         self.handed_out.append(event)
         for one in event.found:
-            self.tokens[one.value] = event
-            self.roles[one.value] = one.role
+            self.tokens.setdefault(one.value, event)
+            self.roles.setdefault(one.value, one.role)
 
     def _kind(self, sent: Sent, brought: list[Carried]) -> Literal["login", "refresh"]:
         brings_one = any(self.roles[one.token] == "refresh" for one in brought)
