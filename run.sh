@@ -11,6 +11,7 @@ usage: ./run.sh [--web] [--no-fast] [mitmproxy options]        the demo: a small
        ./run.sh [--web] [--no-fast] URL [mitmproxy options]    a proxy for the API at URL
        ./run.sh URL --frontend URL [mitmproxy options]         the same, for your app as it is
        ./run.sh URL --save-profile FILE [mitmproxy options]    … and keep what was learned
+       ./run.sh learn FILE…                                    a profile from recordings or HAR files
        ./run.sh test [pytest arguments]                        linters, type check, tests, coverage
        ./run.sh bench [group …]                                what the proxy costs, beside others
        ./run.sh bench stand-ins [--reference COMMIT]           what stand-ins cost
@@ -313,6 +314,11 @@ bench)
     esac
     [ "$script" = bench.py ] || shift
     exec "$venv/bin/python" "$root/tests/benchmarks/$script" "$@"
+    ;;
+learn)
+    install
+    shift
+    exec "$venv/bin/python" "$root/addon/learn.py" "$@"
     ;;
 http://* | https://*) proxy "$tool" "$@" ;;
 "" | -*) proxy "$tool" "${API_URL:-}" "$@" ;;

@@ -98,7 +98,7 @@ ASKS = {
     ),
     "sign-up": Ask("/v1/sign-up", body='{"email": "a@b.test", "password": "x"}'),
     "one-time code": Ask("/mfa", body='{"otp": "123456"}'),
-    "an earlier token": Ask(headers={"authorization": "Bearer null"}),
+    "an earlier token": Ask(headers={"authorization": "Bearer of-an-earlier-login"}),
     "/login, where nobody has said what it answers": Ask("/login"),
 }
 

@@ -167,10 +167,10 @@ class HeaderSettings:
         )
 
 
-def header_of(name: str, before: str) -> HeaderSettings | None:
-    """A header that was learned, with what stands before the token; None for one that is unfit."""
+def header_of(name: str, before: str, after: str = "") -> HeaderSettings | None:
+    """A header that was learned, with what stands around the token; None for one that is unfit."""
     try:
-        return HeaderSettings(_header(name), _header_format(before + "{token}"))
+        return HeaderSettings(_header(name), _header_format(f"{before}{{token}}{after}"))
     except ValueError:
         return None
 

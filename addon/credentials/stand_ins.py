@@ -17,7 +17,7 @@ signature; what stands before that is under the MAC, too.
 import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from tokens import jwt
@@ -45,6 +45,12 @@ def stand_in(notary: Notary, session: Session, slot: str, token: str) -> str:
     variant = notary.digest(_VARIANT_BYTES, "stand-in for", session.id, slot, token)
     mac = notary.digest(_MAC_BYTES, "stand-in", session.id, slot, variant, head)
     return f"{head}stand-{slot}{session.id}{variant}{mac}"
+
+
+def found_in(text: str) -> Iterator[tuple[str, str]]:
+    """What has the form of a stand-in in a text, whoever made it, and its slot."""
+    for match in _STAND_IN.finditer(text):
+        yield match[0], match[2]
 
 
 def name_digest(notary: Notary, name: str) -> str:

@@ -1,5 +1,6 @@
 """A request to the API: the cookie becomes the header, and the API's cookies stay here."""
 
+import dataclasses
 import time
 from collections.abc import Mapping
 from functools import lru_cache
@@ -12,7 +13,7 @@ from credentials.companion import NO_SESSION, Notary, Session, Use
 from credentials.forwarded import translate_set_cookies
 from credentials.options import HeaderSettings
 from credentials.places import MARK, Places
-from credentials.stand_ins import stand_in
+from credentials.stand_ins import MAIN, REFRESH, stand_in
 from credentials.wallet import NOTHING, Held
 from messages import answer_policy, coding, streaming, validators
 from messages.answers import Refused
@@ -33,6 +34,7 @@ from tokens.search import Needle
 from exchanges import (
     carrier,
     handing_out,
+    hints,
     notes,
     own_address,
     own_cookies,
@@ -76,6 +78,8 @@ class Api(Exchange):
     """Whether the answer may do so, and is therefore held back."""
     api_cookies: tuple[ApiCookie, ...] = ()
     """The API's own cookies, in the answer, that are part of the login."""
+    wishes: "list[hints.Wish] | None" = None
+    """What an answer that refuses the request says of the header; None of one alike."""
     heads: AnswerHeads | None = None
     """Those of answers to requests that are alike; None where there are none alike."""
 
@@ -88,8 +92,9 @@ class Api(Exchange):
     def begin(self, asked: Asked) -> None:
         self.read_cookies(asked)
         translating.translate_head(self)
-        self.note_token(self.translate(inject=asked.verdict.trusted and self._proxy_sends()))
-        if self.settings.paths.refresh and asked.verdict.trusted:
+        inject = asked.verdict.trusted and self._proxy_sends()
+        self.note_token(self.translate(inject=inject))
+        if self.settings.paths.refresh and inject:  # a page that holds stand-ins renews itself
             self.refresh_token = self.held.refresh_token
         self._note_own_credential(asked)
 
@@ -145,6 +150,8 @@ class Api(Exchange):
         return not (changed or waits or len(self.flow.metadata) != told)
 
     def _decide_about(self, response: http.Response) -> None:
+        if response.status_code in hints.REFUSED:
+            self.wishes = hints.wishes_of(response)
         if self.offered:
             translating.name_offered_subprotocol(self, response)
         self.hands_out = handing_out.is_expected(self, response)
@@ -166,6 +173,10 @@ class Api(Exchange):
             response = await self._whole(response)
         if self.hands_out:
             handing_out.hand_out(self, response)
+        if response.status_code in hints.REFUSED and self.wishes is not None:
+            hints.tell_refusal(self, response, self.wishes)
+        elif self.stood:
+            hints.tell_header(self, response)
         if not response.stream:  # else they have gone with its head
             self.leak_alarm.check_body(response)
             self.settle_cookies(response)
@@ -337,7 +348,14 @@ class Api(Exchange):
             return  # the browser's own
         renewed = await renewal.renew(self)
         if isinstance(renewed, Captured):
-            self.put_token(renewed.token.encode())
+            self._use(renewed)
+
+    def _use(self, renewed: Captured) -> None:
+        """Send a fresh token, and look for it in the answer instead of the one that it replaces."""
+        self.put_token(renewed.token.encode())
+        fresh = {MAIN: renewed.token, REFRESH: renewed.refresh_token or ""}
+        tokens = {**self.held.tokens, **{slot: token for slot, token in fresh.items() if token}}
+        self.held = dataclasses.replace(self.held, tokens=tokens)
 
     def _is_renewable(self, response: http.Response) -> bool:
         """Whether the API has refused a token that may be renewed."""
@@ -355,7 +373,7 @@ class Api(Exchange):
         renewed = await renewal.renew(self)
         repeatable = not request.stream and request.raw_content is not None
         if isinstance(renewed, Captured) and repeatable and not streaming.is_live(request):
-            self.put_token(renewed.token.encode())
+            self._use(renewed)
             if again := await renewal.retry(self):
                 self.flow.response = response = again
                 self.translate_answer_head(response)

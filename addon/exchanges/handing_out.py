@@ -5,13 +5,12 @@ Which answers those are, and what in them is a token, is told in `tokens.login_l
 """
 
 import dataclasses
-import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
-from credentials import names, socket_messages
+from credentials import socket_messages
 from credentials.companion import NO_SESSION, Notary, Session, Use
 from credentials.forwarded import hide_secrets
 from credentials.options import HeaderSettings, header_of
@@ -22,15 +21,15 @@ from messages.text import is_text, media_type, printable
 from mitmproxy import http
 from origins.paths import normalise
 from origins.rules import SAFE_METHODS
+from profiles import schemes
 from tokens import candidates, jwt, login_like
 from tokens.answer import Answer
 from tokens.candidates import Candidate
 from tokens.capture import Captured
-from tokens.json_pointer import Absent, JsonPointer
 from tokens.login_like import Sent
 from tokens.suspicion import is_plain
 
-from exchanges import notes, own_cookies
+from exchanges import hints, notes, own_cookies
 from exchanges.leaks import put_stand_ins, replace_in_headers
 from exchanges.learned import Given
 
@@ -45,10 +44,8 @@ _LONGEST_ANSWER = 1024 * 1024
 _OTHERS = ("1", "2", "3")
 _ALSO_READ = ("octet-stream", "msgpack", "cbor")
 """Ends of media types of logins' answers that are no text."""
-_TYPES = {"bearer": "Bearer", "token": "Token", "jwt": "JWT"}
 _DOUBTFUL = 6
 """The rank from which on a candidate has no name that is a token's own."""
-_SCHEME = re.compile("|([A-Za-z]{2,12} )")
 _VERSION = re.compile(r"v\d{1,3}(?:\.\d{1,3})*")
 
 
@@ -146,6 +143,7 @@ def hand_out(exchange: "Api", response: http.Response) -> None:
     expose = [one.name for one in new if one.name and is_plain(one.name)]
     hint = f" (for pages to read it: --set cookie_auth_expose={expose[0]})" if expose else ""
     once.info(("handed out", path, _told(new)), said, asked, _told(new), hint)
+    hints.tell_login(exchange, new, renews=renews)
 
 
 def _is_ours(exchange: "Api") -> bool:
@@ -312,7 +310,7 @@ def _give(
         session,
         tokens,
         exchange.brought,
-        beside=_beside(answer, slots[MAIN]) if MAIN in slots else None,
+        beside=schemes.beside(answer, slots[MAIN].place) if MAIN in slots else None,
         api_cookies=own_cookies.of_login(exchange, renews=renews),
     )
     exchange.api_cookies = ()
@@ -406,18 +404,6 @@ def _too_much(what: str) -> Refused:
     return Refused("login_unreadable", f"The API's answer to this login hands out {what}.")
 
 
-def _beside(answer: Answer, main: Candidate) -> Mapping[str, object]:
-    """What stands beside the main token in the API's JSON."""
-    if not main.place.startswith("/"):
-        return {}
-    try:
-        pointer = JsonPointer.parse(main.place)
-        parent = JsonPointer("", pointer.steps[:-1]).find(json.loads(answer.body or b""))
-    except (ValueError, RecursionError, Absent):
-        return {}
-    return parent if isinstance(parent, dict) else {}
-
-
 def _header(exchange: "Api", answer: Answer, main: Candidate | None) -> HeaderSettings | None:
     """The header in which the API wants the token, if the login's answer says it.
 
@@ -427,9 +413,5 @@ def _header(exchange: "Api", answer: Answer, main: Candidate | None) -> HeaderSe
     trusted = exchange.flow.metadata[notes.TRUSTED]
     if main is None or not trusted or exchange.flow.request.method in SAFE_METHODS:
         return None
-    for name, value in answer.headers.items(multi=True):
-        before = value.removesuffix(main.value)
-        if before != value and names.is_credential_header(name) and _SCHEME.fullmatch(before):
-            return header_of(name, before)
-    kind = str(_beside(answer, main).get("token_type", "")).lower()
-    return header_of("Authorization", f"{_TYPES[kind]} ") if kind in _TYPES else None
+    told = schemes.header_told(answer, main.value, main.place)
+    return header_of(*told) if told else None

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from credentials.companion import Session, Use
 from credentials.options import HeaderSettings
 from origins.paths import normalise
+from profiles.learning import Finding
 
 _MOST = 4096
 
@@ -34,8 +35,12 @@ class Learned:
         self._places = _Bounded()
         self._headers: OrderedDict[str, HeaderSettings] = OrderedDict()
         self._tried = _Bounded()
+        self._heard = _Bounded()
         self._given: OrderedDict[tuple[str, str], tuple[str, Given]] = OrderedDict()
         self._came_back = _Bounded()
+        self._findings: OrderedDict[tuple[str, Finding], None] = OrderedDict()
+        self._wanted: dict[str, HeaderSettings] = {}
+        self._hit: set[str] = set()
 
     def sends_stand_ins(self, login: str) -> None:
         """The page of this login has sent a stand-in: from now on it says what it wants."""
@@ -79,6 +84,38 @@ class Learned:
         found = [one for one in self._given.values() if one[0] == api]
         return {one[1]: one in self._came_back for one in found}
 
+    def told_of(self, login: str, slot: str) -> str:
+        """Where a login's token stood, as it may be told; empty where that is not known."""
+        given = self._given.get((login, slot))
+        return given[1].told if given else ""
+
+    def found(self, api: str, finding: Finding) -> None:
+        """What options could say of this API."""
+        if len(self._findings) < _MOST:
+            self._findings.setdefault((api, finding))
+
+    def findings(self, api: str) -> list[Finding]:
+        """All that was found, the first first."""
+        return [finding for one, finding in self._findings if one == api]
+
+    def logins(self, api: str) -> list[str]:
+        """The paths that were seen to log in."""
+        return [str(one.value) for one in self.findings(api) if one.option == "login"]
+
+    def wants(self, api: str, header: HeaderSettings) -> None:
+        """The answer to a listed login says in which header its token goes."""
+        self._wanted[api] = header
+
+    def wanted(self, api: str) -> HeaderSettings | None:
+        return self._wanted.get(api)
+
+    def hit(self, api: str) -> None:
+        """A path of `cookie_auth_login` was asked for."""
+        self._hit.add(api)
+
+    def was_hit(self, api: str) -> bool:
+        return api in self._hit
+
     def headers(self, api: str) -> list[HeaderSettings]:
         """Those in which this API was seen to take tokens."""
         logins = dict.fromkeys(login for (login, _), (one, _) in self._given.items() if one == api)
@@ -94,6 +131,13 @@ class Learned:
     def header(self, login: str) -> HeaderSettings | None:
         """The one in which the API takes this login's token, if that was seen."""
         return self._headers.get(login)
+
+    def heard(self, login: str) -> None:
+        """The page of this login has sent its token in a header, and the API has taken it."""
+        self._heard.add(login)
+
+    def is_heard(self, login: str) -> bool:
+        return login in self._heard
 
     def tries(self, login: str) -> None:
         """Another header is tried with this login's token."""

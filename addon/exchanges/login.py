@@ -14,7 +14,7 @@ from origins.rules import SAFE_METHODS
 from tokens import capture, graphql, login_like
 from upstream.reasons import TOO_LONG
 
-from exchanges import handing_out, notes, own_cookies, translating
+from exchanges import handing_out, hints, notes, own_cookies, translating
 from exchanges.api import Api
 from exchanges.exchange import Asked
 from exchanges.settings import Settings
@@ -39,6 +39,7 @@ class Login(Api):
         foreign = not asked.verdict.trusted and asked.method in SAFE_METHODS - {"HEAD", "OPTIONS"}
         if foreign and not (self.settings.lenient and own_cookies.comes_by_link(self)):
             raise Refused.cross_origin()
+        self.proxy.learned.hit(self.wallet.api)
         self.read_cookies(asked)
         translating.translate_head(self)
         headers = self.flow.request.headers
@@ -130,7 +131,9 @@ class Login(Api):
         hide_secrets(response.headers, filter(None, secrets))
         capture.replace_body(response, captured)
         self.new_cookies = cookies  # only now: on a failure above, none is set
+        hints.note_type(self, captured.beside)
         self.note_login(captured.token)
+        self.flow.metadata[notes.PLACE] = captured.place
 
     def failed(self, code: str, reason: str) -> http.Response | None:
         if reason == TOO_LONG:

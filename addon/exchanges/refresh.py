@@ -1,5 +1,6 @@
 """A page asks for a fresh token itself: answered here, once the API has given one."""
 
+from credentials.companion import Use
 from messages import answers
 from messages.answers import Refused
 from tokens import capture
@@ -12,7 +13,10 @@ from exchanges.settings import Settings
 
 
 class Refresh(Api):
-    """A request to the refresh path. The API is asked by a request of the proxy's own."""
+    """A request to the refresh path. The API is asked by a request of the proxy's own.
+
+    But for a page that sends stand-ins: it asks the API itself.
+    """
 
     kind = "refresh"
     answered_here = True
@@ -26,6 +30,9 @@ class Refresh(Api):
         if not asked.verdict.trusted:
             raise Refused.cross_origin()
         self.read_cookies(asked)
+        if self.session.use == Use.USED or self.proxy.learned.is_user(self.session.id):
+            self.turned_into(Api).begin(asked)  # its page reads the answer itself
+            return
         self.refresh_token = self.held.refresh_token
         self.token = self.held.token.decode("utf-8", "replace") if self.held.token else None
 

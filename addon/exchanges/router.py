@@ -20,7 +20,7 @@ from origins.origin import Origin
 from origins.rules import Verdict
 from origins.speculation import is_speculative
 
-from exchanges import notes, received
+from exchanges import hints, notes, received
 from exchanges.answer_heads import AnswerHeads
 from exchanges.api import Api
 from exchanges.exchange import Asked, Exchange, client_address
@@ -194,6 +194,8 @@ def _begin_for_the_api(flow: http.HTTPFlow, proxy: Proxy, target: str, asked: As
     upstream = Origin.of(request.scheme, request.host, request.port)
     request.path = paths.upstream_target(target, settings.paths.base_path)
     asked = asked._replace(path=paths.normalise(request.path))
+    assert isinstance(request.headers, IndexedHeaders)
+    hints.without_nothing(request.headers, settings, proxy.once)
     kind = next(kind for kind in API_KINDS if kind.takes(asked, settings))
     acts = asked.method not in rules.SAFE_METHODS or asked.upgrades
     if acts and not asked.verdict.trusted:

@@ -42,6 +42,7 @@ class Settings:
     lenient: bool
     """Whether nobody has said where a login is, nor where its token stands: a login that is not as
     expected counts as unlisted then."""
+    login_given: bool
 
     @classmethod
     def parse(
@@ -66,6 +67,7 @@ class Settings:
             redact=read.flag("cookie_auth_redact"),
             keep_frontend=read.flag("cookie_auth_keep_frontend"),
             lenient={"cookie_auth_login", "cookie_auth_token"}.isdisjoint(given),
+            login_given="cookie_auth_login" in given,
         )
 
     def recorded(self, data: bytes, *secrets: bytes) -> bytes:

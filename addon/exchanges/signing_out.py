@@ -9,7 +9,7 @@ from mitmproxy import http
 from origins.rules import SAFE_METHODS
 from tokens import graphql
 
-from exchanges import notes
+from exchanges import hints, notes
 from exchanges.exchange import add_cookies
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def end(exchange: "Api", response: http.Response) -> None:
     if MAIN in left:
         exchange.new_cookies = exchange.wallet.give(exchange.session, left, exchange.brought)
         return
+    hints.tell_logout(exchange)
     exchange.new_cookies = []
     add_cookies(response, exchange.expired(), exchange.settings)
     exchange.end_session()

@@ -1,17 +1,14 @@
 """Stand-ins in a request to the API: each becomes its token (see `credentials.places`)."""
 
 import re
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from credentials import bodies, places, session_requests, socket_messages
-from credentials.options import header_of
 from credentials.stand_ins import MAIN, StandIns
 from messages.headers import IndexedHeaders, without_digests
 from mitmproxy import http
 from tokens import graphql
-from tokens.suspicion import is_plain
 
 from exchanges import notes
 
@@ -40,7 +37,6 @@ def translate_head(exchange: "Api") -> None:
         for (name, offered), (_, sent) in changed.items():
             if name.lower() == _SUBPROTOCOL:
                 exchange.offered = dict(zip(_members(sent), _members(offered), strict=True))
-        _learn_header(exchange, read, changed.values())
     path = request.path
     path_too = (
         places.MARK in path
@@ -127,21 +123,6 @@ def translate_message(exchange: "Api") -> None:
 def _api_path(exchange: "Api") -> str:
     """The target without the API's base path, which the user chose and no script can."""
     return exchange.flow.request.path.removeprefix(exchange.settings.paths.base_path) or "/"
-
-
-def _learn_header(exchange: "Api", read: StandIns, fields: Iterable[tuple[bytes, bytes]]) -> None:
-    """Note in which header the page sends the token: never one that may be a secret itself."""
-    login, learned = exchange.session.id, exchange.proxy.learned
-    if learned.header(login) or not (token := read.tokens.get(MAIN)):
-        return
-    for raw, value in fields:
-        before = (text := value.decode("latin-1")).removesuffix(token)
-        name = raw.decode("latin-1")
-        if name.lower() == "authorization":
-            name = "Authorization"
-        plain = before != text and _SCHEME.fullmatch(before) and is_plain(name)
-        if plain and (header := header_of(name, before)):
-            learned.reads(login, header)
 
 
 def _members(field: bytes) -> list[bytes]:

@@ -86,6 +86,8 @@ class Captured:
     """Where a redirect leads, without the token; None for no redirect."""
     others: tuple[str, ...] = ()
     """Further tokens of the answer, which the browser does not get either."""
+    place: str = ""
+    """Where the token stood: the text of a source."""
 
 
 def read_answer(
@@ -133,7 +135,7 @@ def read_answer(
         if candidates and not lenient:
             _refuse(candidates[0], problem)
         return None
-    token, beside = found
+    token, beside, place = found
     if not success:
         _unreadable(f"is no success ({method}, {response.status_code}) and yet holds a token")
     companion = (
@@ -148,7 +150,7 @@ def read_answer(
         left = _redacted(document, pointers, candidates, secrets, others)
     else:
         left = LOGGED_IN
-    return Captured(token, left, beside, refresh_token, others=others)
+    return Captured(token, left, beside, refresh_token, others=others, place=place)
 
 
 def is_success(method: str, response: http.Response) -> bool:
@@ -185,7 +187,7 @@ def _captured_redirect(
         if len(values) > 1:
             _unreadable(f"leads on with several values of {name}")
         if values:
-            captured = _without_token(reference, values.pop(), exposed)
+            captured = _without_token(reference, name, values.pop(), exposed)
             left = captured.location or ""
             if _holds(left, captured.token) or hidden_parameter(left, exposed):
                 _unreadable("leads on with a token in a place that it cannot be taken out of")
@@ -200,7 +202,7 @@ def _captured_redirect(
     return None
 
 
-def _without_token(reference: Redirect, token: str, exposed: frozenset[str]) -> Captured:
+def _without_token(reference: Redirect, at: str, token: str, exposed: frozenset[str]) -> Captured:
     """What a redirect gives away, and where it leads without that."""
 
     def is_secret(name: str, value: str) -> bool:
@@ -211,7 +213,8 @@ def _without_token(reference: Redirect, token: str, exposed: frozenset[str]) -> 
     others = {value for name, value in reference.parameters if is_secret(name, value)} - {token}
     left = reference.without(is_secret)
     beside = dict(reference.parameters)
-    return Captured(token, b"", beside, location=left, others=tuple(sorted(others)))
+    place = TokenLocation(at).text
+    return Captured(token, b"", beside, None, left, tuple(sorted(others)), place)
 
 
 def replace_body(response: http.Response, captured: Captured) -> None:
@@ -318,8 +321,8 @@ def _read_json(body: bytes, pointers: tuple[JsonPointer, ...], *, strict: bool) 
 
 def _find_token(
     document: object, headers: http.Headers, sources: tuple[Source, ...], *, strict: bool
-) -> tuple[str, Mapping[str, object]] | None:
-    """The first non-empty string that a source leads to, and what stands beside it.
+) -> tuple[str, Mapping[str, object], str] | None:
+    """The first non-empty string that a source leads to, what stands beside it, and the source.
 
     `strict` refuses a value that is neither a string nor null: an answer that says a token is
     there, in a form that nobody can send in a header.
@@ -333,7 +336,8 @@ def _find_token(
             if len(values) > 1:
                 _unreadable(f"carries the header {source.name} more than once")
             if values:
-                return values.pop(), document if isinstance(document, dict) else {}
+                beside = document if isinstance(document, dict) else {}
+                return values.pop(), beside, source.text
             continue
         try:
             value = source.find(document)
@@ -341,7 +345,7 @@ def _find_token(
             continue
         if isinstance(value, str) and value:
             parent = JsonPointer("", source.steps[:-1]).find(document)
-            return value, parent if isinstance(parent, dict) else {}
+            return value, parent if isinstance(parent, dict) else {}, source.text
         if value not in (None, ""):
             wrong = wrong or source
     if strict and wrong:
