@@ -15,6 +15,7 @@ import hashlib
 import inspect
 import logging
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,7 @@ from mitmproxy.proxy.layers import http as http_layers
 from mitmproxy.proxy.layers import modes
 from mitmproxy.proxy.layers.http import _http1
 from mitmproxy.proxy.mode_specs import ReverseMode
-from upstream.short_way import Sent
-from upstream.short_way import ShortWay as ShortWayLayer
+from upstream.short_way import Sent, ShortWayLayer
 
 logger = logging.getLogger(__name__)
 
@@ -176,10 +176,20 @@ class Rules:
 
 def ask(what: str, *arguments: object) -> Any:
     """What cookie-auth's `exchanges.short_way.Heads` says; None where it cannot."""
+    heads = getattr(ctx.master.addons.get("cookieauth"), "heads", None)
     try:
-        return getattr(ctx.master.addons.get("cookieauth").heads, what)(*arguments)
-    except Exception:
+        return getattr(heads, what)(*arguments) if heads else None
+    except Exception as error:
+        # What cookie-auth refuses, it refuses on the long way, in words.
+        if type(error).__name__ != "Refused":
+            _tell_fault(what, type(error).__name__)
         return None
+
+
+@lru_cache(maxsize=16)
+def _tell_fault(what: str, error: str) -> None:
+    """Once, and without the text, which may quote."""
+    logger.error("short way: %s in %s; such requests go the long way", error, what)
 
 
 def tell(why_not: str) -> None:

@@ -4,6 +4,7 @@ Both HTTP sides are h11 over sockets: it says what is on the wire, in order, and
 not well-formed.
 """
 
+import asyncio
 import contextlib
 import os
 import re
@@ -15,9 +16,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import h11
 from preloaded import Forked
@@ -29,6 +32,7 @@ SHORT_WAY = ADDON.with_name("short_way.py")
 MITMDUMP = Path(sys.executable).with_name("mitmdump")
 
 Headers = list[tuple[str, str]]
+T = TypeVar("T")
 
 
 @dataclass
@@ -376,6 +380,12 @@ def running(mitmdump: Mitmdump) -> Iterator[Mitmdump]:
         yield mitmdump
     finally:
         mitmdump.stop()
+
+
+def in_a_loop(awaitable: Coroutine[Any, Any, T]) -> T:
+    """Its result, from a thread of its own: the browser tests leave a loop running in this one."""
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(asyncio.run, awaitable).result()
 
 
 @contextlib.contextmanager

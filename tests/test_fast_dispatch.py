@@ -5,10 +5,9 @@ import dataclasses
 import logging
 import traceback
 import types
-from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import fast_dispatch
 import pytest
@@ -17,8 +16,7 @@ from hypothesis import strategies as st
 from mitmproxy import addonmanager, exceptions, hooks, http, options
 from mitmproxy.proxy.layers.http import HttpRequestHook, HttpResponseHook
 from mitmproxy.test import tflow
-
-T = TypeVar("T")
+from support import in_a_loop
 
 EVENTS = ("request", "response", "update", "running")
 
@@ -71,12 +69,6 @@ specs = st.recursive(
     max_leaves=5,
 )
 LISTENER = Spec((Hook("request", "method", False, None),), "none", ())
-
-
-def run(awaitable: Coroutine[Any, Any, T]) -> T:
-    """In a thread of its own: the browser tests leave a loop running in this one."""
-    with ThreadPoolExecutor(1) as executor:
-        return executor.submit(asyncio.run, awaitable).result()
 
 
 def constant(value: object) -> property:
@@ -248,7 +240,7 @@ def test_it_calls_logs_and_raises_what_mitmproxy_does(
     addonmanager.logger.addHandler(logging.NullHandler())
     addonmanager.logger.propagate = False
     try:
-        assert run(journal(fast=True)) == run(journal(fast=False))
+        assert in_a_loop(journal(fast=True)) == in_a_loop(journal(fast=False))
     finally:
         addonmanager.logger.propagate = True
         hooks.Hook.args = fast_dispatch.SLOW_ARGUMENTS  # type: ignore[method-assign]
@@ -281,7 +273,7 @@ class Failing:
 def test_an_error_is_logged_with_the_addons_own_function_at_the_top(
     manager_with: ManagerWith, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run(manager_with(Failing()).handle_lifecycle(HttpRequestHook(tflow.tflow())))
+    in_a_loop(manager_with(Failing()).handle_lifecycle(HttpRequestHook(tflow.tflow())))
     (record,) = caplog.records
     assert record.exc_info
     assert record.getMessage() == "Addon error: broken"

@@ -26,6 +26,7 @@ from support import (
     answer,
     eventually,
     free_port,
+    in_a_loop,
     read_message,
     running,
     stop_all,
@@ -552,7 +553,7 @@ def test_a_dead_address_beside_a_good_one_is_not_waited_for(
         writer.close()
         return str(writer.get_extra_info("peername")[0])
 
-    assert asyncio.run(connect()) == "::1"
+    assert in_a_loop(connect()) == "::1"
     alive.close()
     dead.close()
 
@@ -588,7 +589,7 @@ def test_of_several_failures_the_one_is_told_that_says_most(
     monkeypatch.setattr(addresses, "addresses", found)
     monkeypatch.setattr(asyncio, "open_connection", fail)
     with pytest.raises(addresses.NotConnected) as failure:
-        asyncio.run(addresses.connect("api.test", 1))
+        in_a_loop(addresses.connect("api.test", 1))
     assert str(failure.value) == words
 
 
@@ -603,10 +604,10 @@ def test_names_that_do_not_resolve_are_told_apart(monkeypatch: pytest.MonkeyPatc
 
         monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", resolve)
         with pytest.raises(addresses.NotConnected, match=words):
-            asyncio.run(addresses.connect("api.test", 1))
+            in_a_loop(addresses.connect("api.test", 1))
     monkeypatch.undo()
     with pytest.raises(addresses.NotConnected, match=addresses.UNKNOWN_NAME):
-        asyncio.run(addresses.connect("a" * 64 + ".test", 1))
+        in_a_loop(addresses.connect("a" * 64 + ".test", 1))
 
 
 def test_names_under_localhost_are_this_machine_though_nobody_resolves_them(

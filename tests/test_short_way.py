@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -23,7 +24,12 @@ import short_way
 from front_end import Browser, FrontEnd, Respond, answers_in, get, in_bytes
 from mitmproxy.addons.intercept import Intercept
 from mitmproxy.io import FlowWriter
+from mitmproxy.options import Options
+from mitmproxy.proxy import commands, events
+from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.layer import NextLayerHook
 from mitmproxy.test import taddons, tflow
+from mitmproxy.test.tflow import tclient_conn
 from short_way import OPTION_OF, OTHER_OPTIONS
 from support import (
     ADDON,
@@ -38,6 +44,7 @@ from support import (
     stop_all,
 )
 from test_failing_closed import edit, own_addon  # noqa: F401
+from upstream.short_way import ShortWayLayer
 
 OPTIONS = ("--set", "cookie_auth_prefix=/api")
 
@@ -667,8 +674,45 @@ def test_a_kept_connection_that_the_front_end_closes_costs_nothing(
         assert eventually(lambda: front_end.connections == 0)
         browser.send(get("/3"))
         assert browser.answers("GET", "GET", "GET")[2] == browser.answers("GET")[0]
-    assert running.short_ways == 3
+    assert running.short_ways == 2  # the second one went the long way then
     assert [head.split()[1] for head in front_end.received] == [b"/1", b"/2", b"/2", b"/3"]
+
+
+def test_a_front_end_that_hangs_up_is_not_asked_by_each_way_over_old_and_new_connections(
+    begin: Begin, front_end: FrontEnd
+) -> None:
+    running = begin()
+    front_end.respond = lambda head: iter(()) if b"/die" in head else answer("page")
+    with running.browser() as browser:
+        browser.send(get("/1"))
+        browser.answers("GET")
+        post = b"POST /2 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
+        browser.send(post)  # now the long way has a kept connection, too
+        browser.answers("GET", "POST")
+        browser.send(get("/die"))
+        assert browser.answers("GET", "POST", "GET")[2][0].startswith(b"HTTP/1.1 502 ")
+    asked = [head for head in front_end.received if b" /die " in head]
+    assert len(asked) == 3  # the short way's connection, the long way's, and a new one
+
+
+def test_a_connection_that_is_long_in_coming_is_left_to_the_long_way() -> None:
+    context = Context(tclient_conn(), Options())
+    rules = SimpleNamespace(
+        takes=lambda target: True,
+        to_front_end=lambda request, client: SimpleNamespace(address=("front-end.test", 80)),
+    )
+    layer = ShortWayLayer(context, rules)
+    begun = list(layer.handle_event(events.DataReceived(context.client, get("/x"))))
+    patience, opening = begun
+    assert isinstance(patience, commands.RequestWakeup)
+    assert isinstance(opening, commands.OpenConnection)
+    then = list(layer.handle_event(events.Wakeup(patience)))
+    assert [type(command) for command in then] == [commands.CloseConnection, NextLayerHook]
+    assert layer.long_way
+    assert layer.long_way.data_client() == get("/x")
+    # What becomes of it meanwhile is nobody's affair, and the next request does not wait again.
+    assert not list(layer.handle_event(events.OpenConnectionCompleted(opening, "too late")))
+    assert layer.for_good
 
 
 def test_the_front_end_may_go_and_come_back(begin: Begin, front_end: FrontEnd) -> None:

@@ -8,7 +8,8 @@ no byte is framed by two.
 
 What fails before the browser got a byte of the answer goes the long way as well, which asks again
 and makes the error page. So the front end gets such a request twice, as it would from a browser
-whose kept connection breaks (RFC 9110, 9.2.2 and RFC 9112, 9.3.1); they are GET and HEAD only.
+whose kept connection breaks (RFC 9110, 9.2.2 and RFC 9112, 9.3.1), and once more where the long way
+has a kept connection that breaks as well; they are GET and HEAD only.
 
 The layer never waits in mitmproxy's way (`Layer.handle_event` would hold events back), so that a
 browser that leaves while a connection is made is noticed at once.
@@ -31,6 +32,8 @@ from upstream.mending import lines_of
 
 Commands = Generator[commands.Command, Any, None]
 Address = tuple[str, int]
+
+SECONDS_TO_CONNECT = 1
 
 
 class Rules(Protocol):
@@ -66,14 +69,20 @@ class Asked:
     request: http.Request
     """As the front end gets it."""
     sent: Sent
-    kept: bool = False
-    """Whether it went over a connection that had served before."""
     answer: bytearray = field(default_factory=bytearray)
     """What came of the answer's head."""
     searched: int = 0
     body: http1.Body | None = None
     """Set as soon as the browser got the answer's head."""
     closes: bool = False
+
+
+class _Patience(commands.RequestWakeup):
+    """How long a connection may take; the long way waits longer, and says why there is none."""
+
+    def __init__(self, opening: commands.OpenConnection) -> None:
+        super().__init__(SECONDS_TO_CONNECT)
+        self.opening = opening
 
 
 class LongWay(NextLayer):
@@ -83,7 +92,7 @@ class LongWay(NextLayer):
     """By which `next_layer()` hooks know it, also those of a script that was reloaded."""
 
 
-class ShortWay(Layer):
+class ShortWayLayer(Layer):
     """One browser's connection."""
 
     def __init__(self, context: Context, rules: Rules) -> None:
@@ -134,6 +143,11 @@ class ShortWay(Layer):
                 yield from self._connected(event.reply)
             elif event.reply:
                 self.let_go.discard(event.command.connection)
+        elif isinstance(event, events.Wakeup) and isinstance(event.command, _Patience):
+            if event.command.opening is self.opening:  # the long way tells why, when it knows
+                self.for_good = True
+                yield from self._let_go()
+                yield from self._take_long_way()
         elif not isinstance(event, events.Start):
             yield from self._tell_long_way(event)
 
@@ -235,17 +249,13 @@ class ShortWay(Layer):
         if self.front_end and self.front_end.address != asked.sent.address:
             yield from self._let_go()
         if self.front_end:
-            asked.kept = True
             yield from self._send()
         else:
-            yield from self._connect()
-
-    def _connect(self) -> Commands:
-        assert self.asked
-        self.front_end = Server(address=self.asked.sent.address)
-        self.opening = commands.OpenConnection(self.front_end)
-        self.opening.blocking = self  # type: ignore[assignment]  # no layer waits for it
-        yield self.opening
+            self.front_end = Server(address=asked.sent.address)
+            self.opening = commands.OpenConnection(self.front_end)
+            self.opening.blocking = self  # type: ignore[assignment]  # no layer waits for it
+            yield _Patience(self.opening)
+            yield self.opening
 
     def _connected(self, error: str | None) -> Commands:
         self.opening = None
@@ -289,6 +299,8 @@ class ShortWay(Layer):
             if out := head + asked.body(data):
                 yield commands.SendData(self.context.client, out)
         except ValueError:
+            if head:
+                yield commands.SendData(self.context.client, head)
             yield from self._break_off()
             return
         if asked.body.done:
@@ -334,9 +346,6 @@ class ShortWay(Layer):
                 yield from self._answered(asked, asked.body)
             else:
                 yield from self._break_off()
-        elif asked.kept and not asked.answer:  # it was about to close it
-            asked.kept = False
-            yield from self._connect()
         else:
             yield from self._take_long_way()
 
