@@ -17,7 +17,16 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 from recipes.test_recipes import npm
-from support import Mitmdump, Upstream, can_connect, eventually, free_port, running
+from support import (
+    ADDON,
+    SHORT_WAY,
+    Mitmdump,
+    Upstream,
+    can_connect,
+    eventually,
+    free_port,
+    running,
+)
 
 pytestmark = pytest.mark.recipes
 
@@ -61,11 +70,15 @@ class App:
 Open = Callable[..., App]
 
 
-@pytest.fixture
+@pytest.fixture(params=[(ADDON, SHORT_WAY), (ADDON,)], ids=["short way", "long way"])
 def open_app(
-    context: BrowserContext, confdir: Path, tmp_path: Path, upstream: Upstream
+    request: pytest.FixtureRequest,
+    context: BrowserContext,
+    confdir: Path,
+    tmp_path: Path,
+    upstream: Upstream,
 ) -> Iterator[Open]:
-    """Start a dev server, and the proxy before it."""
+    """Start a dev server, and the proxy before it, on either way to it."""
     context.set_default_timeout(60_000)
     expect.set_options(timeout=60_000)
     with ExitStack() as stack:
@@ -98,7 +111,7 @@ def open_app(
             settings = f"cookie_auth_frontend=http://localhost:{port}", "cookie_auth_prefix=/api"
             arguments = [part for one in settings for part in ("--set", one)]
             proxy = stack.enter_context(
-                running(Mitmdump(upstream.url, *arguments, confdir=confdir))
+                running(Mitmdump(upstream.url, *arguments, confdir=confdir, scripts=request.param))
             )
             return App(context.new_page(), folder, f"http://localhost:{proxy.client.port}")
 
