@@ -61,7 +61,7 @@ def main() -> None:
         peers = {DIRECT: direct}
         for name, (scripts, arguments) in WAYS.items():
             peers[name] = stack.enter_context(mitmproxy(upstream, url, scripts, arguments))
-        peers["http-proxy"] = stack.enter_context(node(url, "node", "proxy.js"))
+        peers["http-proxy"] = stack.enter_context(node(url, "node", "front_end_proxy.js"))
         browser = stack.enter_context(chromium())
         for peer in peers.values():
             load(browser, peer, options.modules)  # warms it up; Vite translates each module once
