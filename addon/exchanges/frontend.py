@@ -25,17 +25,22 @@ class FrontEnd(Exchange):
     kind = "frontend"
 
     def begin(self, asked: Asked) -> None:
-        request, frontend = self.flow.request, self.settings.paths.frontend
+        request, settings = self.flow.request, self.settings
+        frontend, headers = settings.paths.frontend, request.headers
         assert frontend
-        assert isinstance(request.headers, IndexedHeaders)
+        assert isinstance(headers, IndexedHeaders)
         host = translate_head(
-            request.headers,
+            headers,
             request.path,
-            asked,
+            asked.own,
             told_client(request.path, client_address(self.flow), self.proxy),
-            self.settings,
+            settings,
             self.wallet,
+            acts=asked.method not in SAFE_METHODS or asked.upgrades,
+            trusted=asked.verdict.trusted,
         )
+        if settings.redact:
+            carriers.record_without(headers, settings.cookie.name, settings.recorded)
         request.scheme = frontend.scheme
         request.data.host = frontend.host.strip("[]")
         request.data.port = frontend.port
@@ -83,27 +88,28 @@ class FrontEnd(Exchange):
 def translate_head(
     headers: IndexedHeaders,
     target: str,
-    asked: Asked,
+    own: Origin,
     client: str | None,
     settings: Settings,
     wallet: Wallet,
+    *,
+    acts: bool,
+    trusted: bool,
 ) -> str:
     """Make a request's headers those that the front end gets, in place; the Host that goes there.
 
-    `target` is the request's, `client` the browser's address.
+    `target` is the request's, `own` the proxy's origin as the browser addressed it, `client` the
+    browser's address. `acts` says that it is no GET, HEAD or OPTIONS, or an upgrade.
     """
-    own, frontend, name = asked.own, settings.paths.frontend, settings.cookie.name
+    frontend, name = settings.paths.frontend, settings.cookie.name
     assert frontend
-    acts = asked.method not in SAFE_METHODS or asked.upgrades
-    if acts and not asked.verdict.trusted:
+    if acts and not trusted:
         # The front end's own server code would act with them for a foreign page.
         carriers.keep_cookies_back(headers, lambda cookie: belongs(cookie, name))
     else:  # with `__Host-` names, whose Path is `/`, the browser sends all of them here
         carriers.keep_cookies_back(headers, wallet.is_for_the_api_only)
-    if settings.redact:
-        carriers.record_without(headers, name, settings.recorded)
     addresses.forward(headers, own, client)
-    if asked.verdict.trusted:
+    if trusted:
         named = addresses.origin_for(frontend, own, headers, target)
         rules.name_upstream(headers, own, named)
     return addresses.host_for(frontend, own)

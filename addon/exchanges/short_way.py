@@ -3,14 +3,12 @@
 from typing import NamedTuple
 
 from messages.headers import IndexedHeaders
-from messages.redacted import real
 from mitmproxy import http
 from mitmproxy.connection import Client
 from origins import paths
 from origins.origin import Origin
 
 from exchanges import router
-from exchanges.exchange import Asked
 from exchanges.frontend import told_client, translate_answer_head, translate_head
 from exchanges.proxy import Proxy
 
@@ -58,25 +56,12 @@ class Heads:
         assert frontend
         headers = request.headers = IndexedHeaders.of(request.headers)
         own, verdict = router.judge(request, client, proxy)
-        asked = Asked(
-            method=request.method,
-            path="",
-            own=own,
-            verdict=verdict,
-            is_browser=False,  # nothing of this matters to a front end
-            cors=None,
-            site=None,
-            upgrades=False,
-            is_preflight=False,
-            is_speculative=False,
-        )
         peer = client.peername[0] if client.peername else None
         told = told_client(request.path, peer, proxy)
         wallet = proxy.configured.wallets.of(client)
-        host = translate_head(headers, request.path, asked, told, settings, wallet)
-        request.host_header = host
-        if settings.redact:  # what is recorded otherwise; here nothing is
-            headers.fields = tuple((name, real(value)) for name, value in headers.fields)
+        request.host_header = translate_head(
+            headers, request.path, own, told, settings, wallet, acts=False, trusted=verdict.trusted
+        )
         return Sent((frontend.host.strip("[]"), frontend.port), own)
 
     def to_browser(self, response: http.Response, sent: Sent) -> bool:

@@ -31,7 +31,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from mitmproxy import connection, http, tls
 from mitmproxy.connection import Client, ConnectionState, Server
-from mitmproxy.proxy import commands, events, mode_specs, server, tunnel
+from mitmproxy.proxy import commands, events, server, tunnel
 from mitmproxy.proxy.layers.http import (
     GetHttpConnection,
     GetHttpConnectionCompleted,
@@ -45,7 +45,7 @@ from mitmproxy.proxy.layers.http import (
 from mitmproxy.proxy.layers.tls import ServerTLSLayer
 
 from upstream import addresses, reasons
-from upstream.gaps import failure
+from upstream.gaps import failure, is_reverse
 from upstream.options import NetworkSettings
 from upstream.patches import Function, replace, unknown
 
@@ -135,7 +135,7 @@ class Connections:
 
         def make_server_connection(stream: HttpStream) -> Commands:
             tcp = stream.flow.server_conn.transport_protocol == "tcp"
-            if tcp and _is_reverse(stream.context.client):
+            if tcp and is_reverse(stream.context.client):
                 return self._connect(stream)
             return make_connection(stream)
 
@@ -156,14 +156,14 @@ class Connections:
             return refused
 
         def begin_tls(layer: ServerTLSLayer) -> Commands:
-            if _is_reverse(layer.context.client):
+            if is_reverse(layer.context.client):
                 is_looking = layer.context.client in self._looking_for_tls
                 seconds = SECONDS_TO_LOOK if is_looking else addresses.SECONDS_TO_CONNECT
                 yield _Limit(seconds, layer)
             yield from start_tls(layer)
 
         def begin_tunnel(layer: _upstream_proxy.HttpUpstreamProxy) -> Commands:
-            if _is_reverse(layer.context.client):
+            if is_reverse(layer.context.client):
                 return self._begin_tunnel(layer, start_proxy)
             return start_proxy(layer)
 
@@ -447,8 +447,4 @@ def _authority(host: str, port: int, *, default_port: int | None) -> bytes:
 def _waits(stream: HttpStream) -> bool:
     """Whether nothing of an answer is here yet, in a reverse mode."""
     waits = stream.server_state == stream.state_wait_for_response_headers
-    return waits and _is_reverse(stream.context.client)
-
-
-def _is_reverse(client: Client) -> bool:
-    return isinstance(client.proxy_mode, mode_specs.ReverseMode)
+    return waits and is_reverse(stream.context.client)

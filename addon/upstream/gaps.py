@@ -118,7 +118,7 @@ def install(answer: Answer, limit: Limit, refusal: Refusal) -> Callable[[], None
         That is made when mitmproxy reports the failure, which it does before it tells the browser;
         as long as nothing was sent there.
         """
-        if not _is_reverse(self.context.client):
+        if not is_reverse(self.context.client):
             return (yield from steps)
         response = reply = None
         while True:
@@ -174,7 +174,7 @@ def install(answer: Answer, limit: Limit, refusal: Refusal) -> Callable[[], None
     def read_final_headers(self: _http1.Http1Client, event: Any) -> Commands:
         while _INTERIM_ANSWER.match(bytes(self.buf)) and self.buf.maybe_extract_lines():
             pass
-        if _is_reverse(self.context.client):
+        if is_reverse(self.context.client):
             mend(self.buf)
         return read_headers(self, event)
 
@@ -182,7 +182,7 @@ def install(answer: Answer, limit: Limit, refusal: Refusal) -> Callable[[], None
         method = "HEAD" if bytes(self.buf).startswith(b"HEAD ") else "GET"
         for command in read_request(self, event):
             # All that it sends itself is the page, which says why, and quotes the line.
-            if isinstance(command, commands.SendData) and _is_reverse(self.context.client):
+            if isinstance(command, commands.SendData) and is_reverse(self.context.client):
                 reason = describe(html.unescape(command.data.decode(errors="replace")), BAD_REQUEST)
                 response = refusal(method, BAD_REQUEST, f"The request was refused: {reason}.")
                 response.headers["Connection"] = "close"
@@ -232,7 +232,8 @@ class _WithoutTrailers:
         return h11.EndOfMessage() if isinstance(event, h11.EndOfMessage) else event
 
 
-def _is_reverse(client: Client) -> bool:
+def is_reverse(client: Client) -> bool:
+    """Whether a browser's connection came in through a `--mode reverse:URL`."""
     return isinstance(client.proxy_mode, mode_specs.ReverseMode)
 
 
