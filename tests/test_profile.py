@@ -151,7 +151,7 @@ def test_what_is_set_goes_first_and_is_not_told_as_the_files() -> None:
     text = "header: x-from-file\nsamesite: strict\n"
     settings = resolved(text, header="x-set", login=["/set"])
     assert (settings.header.name, settings.cookie.same_site) == ("x-set", "strict")
-    assert settings.paths.logins == {"/set"}
+    assert [rule.text for rule in settings.paths.logins] == ["/set"]
     with pytest.raises(InvalidOption, match=r"^cookie_auth_samesite: 'never' is wrong"):
         resolved(text, samesite="never")
 

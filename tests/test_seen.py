@@ -407,7 +407,7 @@ def test_what_nobody_sees_is_made_when_it_is_asked_for() -> None:
 def test_start_up_names_the_front_end(frontend: str | None, told: str) -> None:
     paths = replace(SETTINGS.paths, frontend=Origin.parse(frontend) if frontend else None)
     listener = start.Listener("127.0.0.1", 8080, Origin.of("https", "api.test", 443))
-    lines = start.summary(replace(SETTINGS, paths=paths), [listener], ["/login"], "/logout")
+    lines = start.summary(replace(SETTINGS, paths=paths), [listener])
     assert lines[0] == told
 
 
@@ -444,5 +444,5 @@ def test_start_up_names_the_front_end(frontend: str | None, told: str) -> None:
 def test_status_says_what_pages_get(given: dict[str, Any], lines: list[str]) -> None:
     values = {option.name: option.default for option in OPTIONS} | given
     settings = Settings.parse(values, {}, set(given))
-    told = start.described(settings, values["cookie_auth_login"], "/logout")
+    told = start.described(settings)
     assert set(lines) <= set(told)

@@ -17,6 +17,7 @@ from messages.text import printable
 from mitmproxy import http
 from origins import cors
 from origins.origin import Origin
+from origins.path_rules import Meaning
 from origins.rules import Verdict
 from tokens.capture import Captured
 from tokens.lifetime import size_and_expiry
@@ -45,6 +46,8 @@ class Asked(NamedTuple):
     upgrades: bool
     is_preflight: bool
     is_speculative: bool
+    means: Meaning
+    """What the request is for; IN_BODY until its body is here, where only that says it."""
 
 
 class Exchange:

@@ -10,6 +10,7 @@ from messages import answers
 from messages.answers import Refused
 from messages.headers import IndexedHeaders
 from mitmproxy import http
+from origins.path_rules import Meaning
 from origins.rules import SAFE_METHODS
 from tokens import capture, graphql, login_like
 from upstream.reasons import TOO_LONG
@@ -30,7 +31,7 @@ class Login(Api):
 
     @classmethod
     def takes(cls, asked: Asked, settings: Settings) -> bool:
-        return asked.path in settings.paths.logins
+        return asked.means is Meaning.LOGIN
 
     # The request
 

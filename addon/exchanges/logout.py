@@ -8,6 +8,7 @@ from messages import answers, streaming
 from messages.answers import Refused
 from mitmproxy import http
 from origins import rules
+from origins.path_rules import Meaning
 
 from exchanges import notes, translating
 from exchanges.api import Api
@@ -26,7 +27,7 @@ class Logout(Api):
 
     @classmethod
     def takes(cls, asked: Asked, settings: Settings) -> bool:
-        return asked.path == settings.paths.logout
+        return asked.means is Meaning.LOGOUT
 
     def begin(self, asked: Asked) -> None:
         if not asked.verdict.trusted:

@@ -3,6 +3,7 @@
 from credentials.companion import Use
 from messages import answers
 from messages.answers import Refused
+from origins.path_rules import Meaning
 from tokens import capture
 from tokens.capture import Captured
 
@@ -24,7 +25,7 @@ class Refresh(Api):
 
     @classmethod
     def takes(cls, asked: Asked, settings: Settings) -> bool:
-        return asked.path == settings.paths.refresh_normalised
+        return asked.means is Meaning.REFRESH
 
     def begin(self, asked: Asked) -> None:
         if not asked.verdict.trusted:

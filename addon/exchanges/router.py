@@ -17,12 +17,14 @@ from mitmproxy import http
 from mitmproxy.connection import Client
 from origins import addresses, cors, framing, paths, rules
 from origins.origin import Origin
+from origins.path_rules import Meaning
 from origins.rules import Verdict
 from origins.speculation import is_speculative
 
 from exchanges import hints, notes, received
 from exchanges.answer_heads import AnswerHeads
 from exchanges.api import Api
+from exchanges.by_body import ByBody
 from exchanges.exchange import Asked, Exchange, client_address
 from exchanges.frontend import FrontEnd
 from exchanges.login import Login
@@ -36,7 +38,10 @@ from exchanges.refusal import Refusal
 from exchanges.renewal import Renewal, Retry
 from exchanges.speculation import Speculation
 
-API_KINDS: tuple[type[Exchange], ...] = (Speculation, Preflight, Logout, Refresh, Login, Api)
+API_KINDS: tuple[type[Exchange], ...] = (
+    *(Speculation, Preflight, Logout, Refresh, Login),
+    *(ByBody, Api),
+)
 """The kinds of request to the API: the first that takes it has it."""
 OTHERS: tuple[type[Exchange], ...] = (
     *(FrontEnd, SignOut, OwnLogout),
@@ -151,6 +156,7 @@ def route(flow: http.HTTPFlow, proxy: Proxy) -> Exchange:
         site=headers.get("sec-fetch-site"),
         is_preflight=cors.is_preflight(request),
         is_speculative=is_speculative(headers),
+        means=Meaning.NONE,
     )
     if asked.cors:
         flow.metadata[notes.CORS] = asked.cors
@@ -193,7 +199,8 @@ def _begin_for_the_api(flow: http.HTTPFlow, proxy: Proxy, target: str, asked: As
     request, settings = flow.request, proxy.settings
     upstream = Origin.of(request.scheme, request.host, request.port)
     request.path = paths.upstream_target(target, settings.paths.base_path)
-    asked = asked._replace(path=paths.normalise(request.path))
+    path = paths.normalise(request.path)
+    asked = asked._replace(path=path, means=settings.paths.rules.meaning(asked.method, path))
     assert isinstance(request.headers, IndexedHeaders)
     hints.without_nothing(request.headers, settings, proxy.once)
     kind = next(kind for kind in API_KINDS if kind.takes(asked, settings))

@@ -1,6 +1,7 @@
 """A browser that looks ahead, before anybody has clicked: told to ask again then."""
 
 from messages import answers
+from origins.path_rules import Meaning
 
 from exchanges.exchange import Asked, Exchange
 from exchanges.settings import Settings
@@ -21,8 +22,7 @@ class Speculation(Exchange):
 
     @classmethod
     def takes(cls, asked: Asked, settings: Settings) -> bool:
-        paths = settings.paths
-        matters = asked.path == paths.logout or asked.path in paths.logins
+        matters = asked.means not in (Meaning.NONE, Meaning.REFRESH)
         return asked.is_speculative and (matters or asked.site == "none")
 
     async def request(self) -> None:

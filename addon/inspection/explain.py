@@ -13,6 +13,8 @@ from mitmproxy.addons.export import curl_command
 from origins import paths
 from origins import rules as origin_rules
 from origins.origin import Origin
+from origins.path_rules import Meaning
+from tokens import login_like
 
 from inspection import phrases, report
 
@@ -36,7 +38,7 @@ def rules(flow: http.HTTPFlow, settings: Settings) -> Iterator[str]:
         yield f"origin: {_origin(request, own, settings)}"
     except Refused as refused:
         yield f"host: {refused.message}"
-    yield f"path: {_path(request.path, settings)}"
+    yield f"path: {_path(request, settings)}"
     if metadata.get(notes.TRUSTED) is False:
         yield (
             "method: safe, so it goes on without the token"
@@ -82,16 +84,14 @@ def _origin(request: http.Request, own: Origin, settings: Settings) -> str:
     return f"{trusted}: {phrases.printable(verdict.why)}"
 
 
-def _path(target: str, settings: Settings) -> str:
-    api_target = paths.strip_prefix(target, settings.paths.prefix)
+def _path(request: http.Request, settings: Settings) -> str:
+    api_target = paths.strip_prefix(request.path, settings.paths.prefix)
     if api_target is None:
         return f"outside {settings.paths.prefix}, so it is the front end's"
     path = paths.normalise(paths.upstream_target(api_target, settings.paths.base_path))
-    kinds = {settings.paths.logout: "logout", settings.paths.refresh_normalised: "refresh"}
-    kinds.update(dict.fromkeys(settings.paths.logins, "login"))
-    return f"the API's {phrases.printable(path)}" + (
-        f", which is the {kinds[path]} path" if path in kinds else ""
-    )
+    means = settings.paths.rules.meaning(request.method, path, login_like.members(request))
+    said = "" if means is Meaning.NONE else f", which is the {means.value} path"
+    return f"the API's {phrases.printable(path)}{said}"
 
 
 def curl(flow: http.HTTPFlow, settings: Settings) -> str:

@@ -99,7 +99,7 @@ class Inspector:
         ]
         if not listeners:
             return
-        for line in start.summary(settings, listeners, *self._paths()):
+        for line in start.summary(settings, listeners):
             logger.info("%s", line)
         self.tell_what_a_profile_widens()
         web = version.VERSION if "web_port" in options else None
@@ -187,7 +187,7 @@ class Inspector:
         settings = self._settings()
         return [
             *(f"proxy: {mode}" for mode in ctx.options.mode),
-            *start.described(settings, *self._paths()),
+            *start.described(settings),
             f"last login: {self.proxy.last_login or 'none yet'}",
             f"front-end requests that took the short way: {self.proxy.short_ways}",
             *chain.from_iterable(learned.lines(self.proxy.learned, api) for api in _apis()),
@@ -202,13 +202,6 @@ class Inspector:
     def curl(self, flow: flow.Flow) -> Sequence[str]:
         """Show a curl command that sends what the API got, with the token as $TOKEN."""
         return [explain.curl(_http(flow), self._settings())]
-
-    def _paths(self) -> tuple[Sequence[str], str]:
-        """Those of login and logout, as they were given."""
-        values = self.proxy.configured.options.values
-        logins, logout = values["cookie_auth_login"], values["cookie_auth_logout"]
-        assert isinstance(logins, Sequence)
-        return logins, str(logout)
 
     @command.command("cookie_auth.profile")  # type: ignore[untyped-decorator, unused-ignore]
     def profile(self, file: types.Path = NO_FILE) -> Sequence[str]:

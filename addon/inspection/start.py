@@ -25,9 +25,7 @@ class Listener(NamedTuple):
         return f"http://{host.replace('0.0.0.0', 'localhost')}:{self.port}"
 
 
-def summary(
-    settings: Settings, listeners: Sequence[Listener], logins: Sequence[str], logout: str
-) -> list[str]:
+def summary(settings: Settings, listeners: Sequence[Listener]) -> list[str]:
     """Three lines: addresses, paths, cookie and header."""
     paths, by_proxy = settings.paths, settings.network.proxies
     public = settings.origins.public
@@ -40,7 +38,7 @@ def summary(
     frontend += _by_proxy(paths.frontend, by_proxy)
     return [
         f"cookie-auth: {', '.join(addresses)}{frontend}",
-        *essentials(settings, logins, logout),
+        *essentials(settings),
     ]
 
 
@@ -51,12 +49,13 @@ def _by_proxy(upstream: Origin | None, proxies: Proxies) -> str:
     return f" by the proxy {proxy}" if proxy else ""
 
 
-def essentials(settings: Settings, logins: Sequence[str], logout: str) -> list[str]:
+def essentials(settings: Settings) -> list[str]:
     """What every user sets: the paths as the browser knows them, cookie and header."""
-    prefix = settings.paths.prefix
+    paths, prefix = settings.paths, settings.paths.prefix
+    logins = ", ".join(rule.under(prefix) for rule in paths.logins)
     header = settings.header.format.value(b"{token}").decode()
     return [
-        f"login: {', '.join(prefix + path for path in logins)}; logout: {prefix}{logout}",
+        f"login: {logins}; logout: {paths.logout.under(prefix)}",
         f"cookie {settings.cookie.name} → header {settings.header.name}: {header}",
     ]
 
@@ -74,12 +73,13 @@ _OTHER_BODIES = {
 }
 
 
-def described(settings: Settings, logins: Sequence[str], logout: str) -> list[str]:
+def described(settings: Settings) -> list[str]:
     """The settings in words."""
     secure = {"auto": "Secure on TLS", "always": "Secure", "never": "not Secure"}[
         settings.cookie.secure
     ]
-    frontend = settings.paths.frontend
+    paths, frontend = settings.paths, settings.paths.frontend
+    logins = ", ".join(rule.text for rule in paths.logins)
     age = "as long as the token" if settings.cookie.max_age_of_token else "until the browser closes"
     if settings.cookie.max_age:
         age = f"for {settings.cookie.max_age} s"
@@ -87,14 +87,14 @@ def described(settings: Settings, logins: Sequence[str], logout: str) -> list[st
         age += f" ({LASTING // 86400} days where the page holds stand-ins)"
     return [
         f"front end: {frontend or 'none'}{_by_proxy(frontend, settings.network.proxies)}",
-        f"answers to {', '.join(logins)}: {_LOGIN_BODIES[settings.token.login_body]}",
+        f"answers to {logins}: {_LOGIN_BODIES[settings.token.login_body]}",
         f"token in them: {', '.join(source.text for source in settings.token.sources)}",
         f"other answers with tokens: {_OTHER_BODIES[settings.token.leak]}",
-        f"renewal: {settings.paths.refresh_normalised or 'none'}",
+        f"renewal: {paths.refresh_rule.text if paths.refresh_rule else 'none'}",
         f"cookie: {age}, SameSite={settings.cookie.same_site.capitalize()}, {secure},"
         f" {'encrypted' if settings.cookie.seal.active else 'in clear'}",
         f"recorded flows: {'without' if settings.redact else 'with'} tokens",
-        *essentials(settings, logins, logout),
+        *essentials(settings),
     ]
 
 

@@ -1,13 +1,15 @@
 """The options about paths, and about who may ask."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 
 from settings.option import InvalidOption, Option, Reader, path, path_or_empty, token
 
 from origins.origin import Origin
-from origins.paths import normalise, strip_prefix
+from origins.path_rules import Meaning, PathRule, PathRules
+from origins.paths import strip_prefix
 
 _VISIBLE = re.compile(r"[!-~]+")
 _HOST_NAME = re.compile(r"\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
@@ -17,7 +19,9 @@ OPTIONS = (
         "cookie_auth_login",
         Sequence[str],
         ["/login"],
-        "API paths whose answer carries a token: login, sign-up, switch of account.",
+        "API paths whose answer carries a token: login, sign-up, switch of account. As in the next"
+        " two, a method may stand before a path, * and ** in it, and MEMBER=VALUE of the body after"
+        " it: 'POST /auth/*/callback', 'POST /oauth/token grant_type=password'.",
     ),
     Option(
         "cookie_auth_logout",
@@ -115,16 +119,13 @@ class PathSettings:
 
     prefix: str
     base_path: str
-    logins: frozenset[str]
-    """Normalised."""
-    logout: str
-    """Normalised."""
+    logins: tuple[PathRule, ...]
+    logout: PathRule
+    refresh_rule: PathRule | None
+    """None if tokens are not renewed."""
     logout_redirect: str
     logout_upstream: tuple[str, str] | None
     """Method and path at which the API is told of a logout."""
-    refresh: str | None
-    """As it is sent; None if tokens are not renewed."""
-    refresh_normalised: str | None
     frontend: Origin | None
 
     @classmethod
@@ -132,36 +133,46 @@ class PathSettings:
         """Raises InvalidOption."""
         prefix = read.text("cookie_auth_prefix", path_or_empty)
         base_path = read.text("cookie_auth_base_path", path_or_empty)
-        logins = read.each("cookie_auth_login", path)
-        logout = read.text("cookie_auth_logout", path)
-        if normalise(logout) in map(normalise, logins):
+        rule = partial(PathRule.parse, base_path=base_path)
+        logins = read.each("cookie_auth_login", rule)
+        logout = read.text("cookie_auth_logout", rule)
+        refresh = read.text("cookie_auth_refresh", lambda text: rule(text) if text else None)
+        if refresh and not refresh.path:
             raise InvalidOption(
-                "cookie_auth_logout", logout, "another path than those of cookie_auth_login"
+                "cookie_auth_refresh", refresh.text, "a path without *: the proxy asks there itself"
             )
-        refresh = read.text("cookie_auth_refresh", lambda text: path(text) if text else "")
-        if refresh and normalise(refresh) in map(normalise, [*logins, logout]):
-            raise InvalidOption(
-                "cookie_auth_refresh", refresh, "another path than those of login and logout"
-            )
+        _refuse_overlaps(("cookie_auth_logout", logout), logins, "cookie_auth_login")
+        if refresh:
+            said = "cookie_auth_refresh", refresh
+            _refuse_overlaps(said, logins, "cookie_auth_login")
+            _refuse_overlaps(said, [logout], "cookie_auth_logout")
         frontend = read.text("cookie_auth_frontend", _origin_or_none)
         if frontend and not prefix:
             raise InvalidOption(
                 "cookie_auth_frontend", str(frontend), "used with cookie_auth_prefix, e.g. /api"
             )
-        told_at = read.text("cookie_auth_logout_upstream_path", lambda p: path(p) if p else logout)
-        told_by = read.text("cookie_auth_logout_upstream_method", token).upper()
-        told = read.flag("cookie_auth_logout_upstream")
         return cls(
             prefix=prefix,
             base_path=base_path,
-            logins=frozenset(normalise(base_path + login) for login in logins),
-            logout=normalise(base_path + logout),
+            logins=tuple(logins),
+            logout=logout,
+            refresh_rule=refresh,
             logout_redirect=read.text("cookie_auth_logout_redirect", _redirect),
-            logout_upstream=(told_by, base_path + told_at) if told else None,
-            refresh=base_path + refresh if refresh else None,
-            refresh_normalised=normalise(base_path + refresh) if refresh else None,
+            logout_upstream=_told(read, base_path, logout),
             frontend=frontend,
         )
+
+    @property
+    def refresh(self) -> str | None:
+        """Where the token is renewed, as it is sent; None if it is not."""
+        return self.refresh_rule.path if self.refresh_rule else None
+
+    @cached_property
+    def rules(self) -> PathRules:
+        found = [(Meaning.LOGOUT, self.logout)]
+        found += [(Meaning.REFRESH, rule) for rule in filter(None, [self.refresh_rule])]
+        found += [(Meaning.LOGIN, rule) for rule in self.logins]
+        return PathRules(tuple(found))
 
     def to_browser(self, upstream_path: str) -> str:
         """An upstream path as the browser knows it: base path off, prefix on."""
@@ -191,6 +202,30 @@ class OriginSettings:
             forwarded=read.flag("cookie_auth_forwarded"),
             rewrites_bodies=read.flag("cookie_auth_rewrite_bodies"),
         )
+
+
+def _refuse_overlaps(said: tuple[str, PathRule], others: Iterable[PathRule], name: str) -> None:
+    """Raises InvalidOption for a rule that may mean a request which another option means."""
+    option, rule = said
+    for other in others:
+        if rule.overlaps(other):
+            what = f"for other requests than {other.text!r} of {name}"
+            raise InvalidOption(option, rule.text, what)
+
+
+def _told(read: Reader, base_path: str, logout: PathRule) -> tuple[str, str] | None:
+    """By which method and at which path the API is told of a logout."""
+    names = ("cookie_auth_logout_upstream_method", "cookie_auth_logout_upstream_path")
+    method = read.text(names[0], token).upper()
+    if logout.method and names[0] not in read.given:
+        method = logout.method
+    at = read.text(names[1], lambda text: base_path + path(text) if text else logout.path)
+    if not read.flag("cookie_auth_logout_upstream"):
+        return None
+    if not at:
+        what = "a path, since cookie_auth_logout is a pattern"
+        raise InvalidOption(names[1], "", what)
+    return method, at
 
 
 def _origin_or_none(text: str) -> Origin | None:

@@ -110,6 +110,36 @@ def read(request: http.Request) -> Sent:
     return read_request(*_parts(request))
 
 
+def members(request: http.Request) -> dict[str, str]:
+    """The texts and numbers at the top of a request's JSON document or form, by their names.
+
+    None of a body that cannot be read, or that gives one name two values, of which nobody knows
+    which one a server takes.
+    """
+    kind, body = request.headers.get("content-type", ""), _parts(request)[3] or b""
+    pairs = _pairs(kind, body) if len(body) <= _LONGEST_BODY else []
+    if len({name for name, _ in pairs}) != len(pairs):
+        return {}
+    return {name: str(value) for name, value in pairs if isinstance(value, (str, int))}
+
+
+def _pairs(content_type: str, body: bytes) -> list[tuple[str, object]]:
+    if content_type.lower().startswith("multipart/form-data"):
+        try:
+            parts = decode_multipart(content_type, body)
+        except ValueError:
+            return []
+        return [(name.decode("latin-1"), one.decode("utf-8", "replace")) for name, one in parts]
+    text = body.decode("utf-8-sig", "replace")
+    try:
+        document = json.loads(text, object_pairs_hook=tuple)
+    except RecursionError:
+        return []
+    except ValueError:
+        return list(parse_qsl(text, keep_blank_values=True))
+    return list(document) if isinstance(document, tuple) else []
+
+
 def read_if_like(request: http.Request) -> Sent | None:
     """The same; None for what is surely no login, as most requests are."""
     parts = _parts(request)
