@@ -49,7 +49,7 @@ from exchanges.closed import Closed, is_reverse  # noqa: E402
 from exchanges.proxy import Configuration, Proxy  # noqa: E402
 from exchanges.refusal import Refusal  # noqa: E402
 from exchanges.router import Router, exchange_of  # noqa: E402
-from exchanges.settings import OPTIONS, Settings  # noqa: E402
+from exchanges.settings import MITMPROXY_OPTIONS, OPTIONS, Settings  # noqa: E402
 from exchanges.short_way import Heads  # noqa: E402
 from inspection.inspector import Inspector  # noqa: E402
 from messages import answers, streaming  # noqa: E402
@@ -98,7 +98,7 @@ class CookieAuth:
         kept = vars(ctx.master)
         self.proxy.logins = kept.setdefault("cookie_auth_logins", self.proxy.logins)
         self.proxy.learned = kept.setdefault("cookie_auth_learned", self.proxy.learned)
-        for option in OPTIONS:
+        for option in MITMPROXY_OPTIONS:
             given = ctx.options.deferred.get(option.name)
             loader.add_option(option.name, option.type, option.default, option.help)
             # mitmproxy would do this itself after load(), but run without this addon on an error.
@@ -140,7 +140,7 @@ class CookieAuth:
 
     def running(self) -> None:
         self.is_running = True
-        names = [option.name for option in OPTIONS]
+        names = [option.name for option in MITMPROXY_OPTIONS]
         for name in ctx.options.deferred:
             if name.startswith("cookie_auth"):
                 near = difflib.get_close_matches(name, names, n=1, cutoff=0)
@@ -293,13 +293,15 @@ class CookieAuth:
 
 def configured_by(updated: set[str]) -> bool:
     """Whether any of these options makes the addon read its own anew."""
-    return bool(updated & {"mode", "confdir", *(option.name for option in OPTIONS)})
+    return bool(updated & {"mode", "confdir", *(option.name for option in MITMPROXY_OPTIONS)})
 
 
 def configuration() -> Configuration:
     """What follows from the options as they are now. Raises InvalidOption."""
-    values = {option.name: getattr(ctx.options, option.name) for option in OPTIONS}
-    given = {name for name in values if ctx.options._options[name].value is not optmanager.unset}
+    names = [option.name for option in MITMPROXY_OPTIONS]
+    values = {option.name: option.default for option in OPTIONS}
+    values.update({name: getattr(ctx.options, name) for name in names})
+    given = {name for name in names if ctx.options._options[name].value is not optmanager.unset}
     profile = Profile.named(ctx.options.cookie_auth_profile, OPTIONS)
     resolved = profile.beneath(values, given)
     try:

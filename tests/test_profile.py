@@ -4,7 +4,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from inspection import saving
 from page import Page
 from profiles import reading, writing
 from profiles.reading import Profile, recipes
-from settings.option import InvalidOption
+from settings.option import TABLES, InvalidOption, Option
 from support import ADDON, Message, Mitmdump, Upstream, answer
 from token_api import opaque, signed
 
@@ -31,6 +31,72 @@ def parse(text: str | bytes) -> Profile:
 
 
 # Read
+
+WITH_KEYS = (
+    *OPTIONS,
+    Option("cookie_auth_refresh.times", Sequence[str], [], "A key of profiles only."),
+    Option("cookie_auth_refresh.tables", TABLES, [], "Another."),
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("refresh: {rule: /a, body: b}\n", {"refresh": "/a", "refresh_body": "b"}),
+        (
+            "refresh:\n  rule: POST /a\n  times: [1, '2']\n",
+            {"refresh": "POST /a", "refresh.times": ["1", "2"]},
+        ),
+        ("login: {rule: [/a], body: redact}\n", {"login": ["/a"], "login_body": "redact"}),
+        (
+            "logout:\n  upstream: true\n  upstream_method: PUT\n",
+            {"logout_upstream": True, "logout_upstream_method": "PUT"},
+        ),
+        (
+            "refresh:\n  tables:\n  - {a: b, n: 1}\n  - {}\n",
+            {"refresh.tables": [{"a": "b", "n": "1"}, {}]},
+        ),
+        ("refresh: {}\n", {}),
+    ],
+)
+def test_what_belongs_together_may_stand_in_a_mapping(text: str, values: dict[str, object]) -> None:
+    found = Profile.parse("shop.yaml", text.encode(), WITH_KEYS).values
+    assert found == {f"cookie_auth_{name}": value for name, value in values.items()}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("refresh: {times: 1}\n", "refresh.times: '1' is wrong; it must be a list of texts"),
+        ("refresh: {tables: [a]}\n", "it must be a list of mappings, one name and one text"),
+        ("refresh: {tables: [{a: [b]}]}\n", "it must be a list of mappings, one name and one text"),
+        ("refresh.times: [1]\n", "'refresh.times' stands in a mapping: refresh: {times: …}"),
+    ],
+)
+def test_a_key_that_is_wrong_is_told_by_its_group(text: str, told: str) -> None:
+    with pytest.raises(InvalidOption) as caught:
+        Profile.parse("shop.yaml", text.encode(), WITH_KEYS)
+    assert f"shop.yaml:1: {told}" in str(caught.value) or told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("before", "values", "after"),
+    [
+        ("refresh: {rule: /a}\n", {"refresh": "/b"}, "refresh: {rule: /b}\n"),
+        (
+            "refresh: # ours\n  rule: /a # here\n",
+            {"refresh_body": "x", "refresh.times": ["1"]},
+            "refresh: # ours\n  rule: /a # here\n  body: x\n  times: ['1']\n",
+        ),
+        ("refresh: /a\n", {"refresh.times": ["1"]}, "refresh:\n  rule: /a\n  times: ['1']\n"),
+        ("header: x\n", {"refresh.times": ["1"]}, "header: x\nrefresh:\n  times: ['1']\n"),
+        ("refresh: {times: ['1']}\n", {"refresh.times": ["1"]}, "refresh: {times: ['1']}\n"),
+    ],
+)
+def test_what_stands_in_a_mapping_is_written_there(
+    before: str, values: dict[str, object], after: str
+) -> None:
+    assert writing.merged(before, {f"cookie_auth_{k}": v for k, v in values.items()}) == after
 
 
 @pytest.mark.parametrize(
@@ -70,7 +136,12 @@ def test_a_profile_is_options_without_their_prefix(text: str, values: dict[str, 
         ("profile: strapi\n", 1, "profile: does not belong here"),
         ("login: /a\n", 1, "login: '/a' is wrong; it must be a list of texts, such as [/a]"),
         ("login:\nheader: x\n", 1, "login: nothing is wrong; it must be a list of texts in [ ]"),
-        ("login: {a: b}\n", 1, "login: a mapping is wrong; it must be a list of texts in [ ]"),
+        ("login: {a: b}\n", 1, "'login.a': there is no such option; is it "),
+        ("refresh:\n  bdy: x\n", 2, "'refresh.bdy': there is no such option; is it body?"),
+        ("refresh: {rule: [/a]}\n", 1, "refresh: a list is wrong; it must be one text"),
+        ("refresh: /a\nrefresh_body: x\nrefresh:\n", 3, "there already in line 1"),
+        ("refresh_body: x\nrefresh: {body: y}\n", 2, "refresh_body: is there already in line 1"),
+        ("expose: {a: b}\n", 1, "expose: a mapping is wrong; it must be a list of texts in [ ]"),
         ("login: [[/a]]\n", 1, "login: a list is wrong; it must be a list of texts"),
         ("login: [/a, 1.5]\n", 1, "login: a list is wrong; it must be a list of texts"),
         ("header_format: {token}\n", 1, "it must be one text, in quotes where it begins with {"),

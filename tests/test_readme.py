@@ -16,7 +16,8 @@ from exchanges import notes
 from exchanges.settings import OPTIONS, Settings
 from inspection.inspector import Inspector
 from messages.answers import STATUS_OF
-from settings.option import Option
+from profiles.reading import PREFIX
+from settings.option import TABLES, Option
 from support import ROOT
 
 README = ROOT / "README.md"
@@ -51,9 +52,9 @@ def without_code_blocks(text: str) -> str:
 def rows() -> list[tuple[str, str, str]]:
     """Name, default and meaning, as the tables tell them."""
     return [
-        (match[1], match[2], match[3])
+        (PREFIX * ("." in match[1]) + match[1], match[2], match[3])
         for match in re.finditer(
-            r"^\| `(cookie_auth_\w+)`((?: \(list\))? \| [^|]*) \| (.*) \|$",
+            r"^\| `(cookie_auth_\w+|\w+\.\w+)`((?: \(list\))? \| [^|]*) \| (.*) \|$",
             README.read_text(),
             re.MULTILINE,
         )
@@ -62,7 +63,7 @@ def rows() -> list[tuple[str, str, str]]:
 
 def default_cell(option: Option) -> str:
     """What the first cells of an option's row say after its name."""
-    if option.type == Sequence[str]:
+    if option.type in (Sequence[str], TABLES):
         assert isinstance(option.default, list)
         return f" (list) | {', '.join(f'`{value}`' for value in option.default) or 'none'}"
     if isinstance(option.default, bool):

@@ -24,6 +24,10 @@ OPTIONS = (
     *message_options.OPTIONS,
     *profile_options.OPTIONS,
 )
+"""All, the keys of profiles among them."""
+
+MITMPROXY_OPTIONS = tuple(option for option in OPTIONS if not option.is_key)
+"""Those that are given by `--set`, too."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,8 @@
 """A profile is read: options of ours in a YAML file, by names without their prefix.
 
+What belongs together may stand in a mapping: `refresh: {rule: /refresh, body: …}` says what the
+options `refresh` and `refresh_body` do, and has keys beside that are no options.
+
 Names and types are checked here. What a value may be, its option's own parser knows; `located` says
 where in the file one stands that is refused there.
 """
@@ -11,7 +14,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from ruamel.yaml import YAML, MappingNode, Node, ScalarNode, SequenceNode, YAMLError
-from settings.option import InvalidOption, Option
+from settings.option import TABLES, InvalidOption, Option
 
 PREFIX = "cookie_auth_"
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -24,6 +27,9 @@ NEVER = MappingProxyType(
     }
 )
 """Options that no profile has, and why."""
+
+RULE = "rule"
+"""In a mapping: the option itself."""
 
 WIDENING = ("allowed_origins", "allowed_hosts", "public_origin", "expose", "frontend", "leak")
 """Options by which more programs, or scripts, get at what is kept from them."""
@@ -82,13 +88,12 @@ class Profile(NamedTuple):
         known = {option.name.removeprefix(PREFIX): option for option in options}
         values: dict[str, object] = {}
         lines: dict[str, list[int]] = {}
-        for key, node in _members(file, _root(file, data)):
+        for key, name, node in _entries(file, _root(file, data), known):
             line = _line(key)
-            name = str(key.value)
             if why := NEVER.get(name.removeprefix(PREFIX)):
                 raise InvalidProfile(file, line, f"{name}: does not belong here; {why}")
-            if not isinstance(key, ScalarNode) or name not in known:
-                raise InvalidProfile(file, line, _unknown(key, known.keys() - NEVER))
+            if not isinstance(key, ScalarNode) or name not in known or "." in key.value:
+                raise InvalidProfile(file, line, _unknown(key, name, known.keys() - NEVER))
             option = known[name]
             if option.name in values:
                 first = lines[option.name][0]
@@ -175,6 +180,36 @@ def _members(file: str, root: Node | None) -> Iterator[tuple[Node, Node]]:
     yield from root.value
 
 
+def _entries(
+    file: str, root: Node | None, known: Mapping[str, Option]
+) -> Iterator[tuple[Node, str, Node]]:
+    """Each key with the name that it has in `known`, and its value; those in mappings, too."""
+    for key, node in _members(file, root):
+        name = str(key.value)
+        if isinstance(node, MappingNode) and any(_keys(name, known)):
+            for member, value in _members(file, node):
+                yield member, key_of(name, str(member.value), known), value
+        else:
+            yield key, name, node
+
+
+def key_of(group: str, member: str, known: Collection[str]) -> str:
+    """The name of what stands in the mapping `group` under this key: `rule` is the option itself,
+    others have `group_` before them, or `group.` if they are of profiles only.
+    """
+    if member == RULE:
+        return group
+    flat = f"{group}_{member}"
+    return flat if flat in known else f"{group}.{member}"
+
+
+def _keys(group: str, known: Collection[str]) -> Iterator[str]:
+    """What may stand in the mapping `group`, beside its rule; nothing if there is no such one."""
+    for name in sorted(known):
+        if name.startswith((f"{group}_", f"{group}.")) and group in known:
+            yield name[len(group) + 1 :]
+
+
 def _value(node: Node, option: Option) -> object:
     """The value that fits the option's type; None for one that does not."""
     if option.type is bool:
@@ -184,8 +219,19 @@ def _value(node: Node, option: Option) -> object:
         return _text(node)
     if not isinstance(node, SequenceNode):
         return None
+    if option.type == TABLES:
+        tables = list(map(_table, node.value))
+        return None if None in tables else tables
     texts = [_text(member) for member in node.value]
     return None if None in texts else texts
+
+
+def _table(node: Node) -> dict[str, str] | None:
+    if not isinstance(node, MappingNode):
+        return None
+    table = {_text(key): _text(value) for key, value in node.value}
+    fits = len(table) == len(node.value) and None not in (*table, *table.values())
+    return {str(key): str(value) for key, value in table.items()} if fits else None
 
 
 def _text(node: Node) -> str | None:
@@ -203,6 +249,8 @@ def _form(option: Option, node: Node) -> str:
         return "one text, in quotes where it begins with { or ["
     if option.type in (bool, str):
         return option.form
+    if option.type == TABLES:
+        return f"{option.form}, one name and one text in each line"
     return f"{option.form}, such as [{node.value}]" if _text(node) else f"{option.form} in [ ]"
 
 
@@ -212,13 +260,16 @@ def _shown(node: Node) -> str:
     return "a list" if isinstance(node, SequenceNode) else "a mapping"
 
 
-def _unknown(key: Node, names: Collection[str]) -> str:
+def _unknown(key: Node, name: str, names: Collection[str]) -> str:
     if not isinstance(key, ScalarNode):
         return "a list or mapping is no name of an option"
-    name = str(key.value)
+    if name in names and name == key.value:  # it has a dot
+        return "{!r} stands in a mapping: {}: {{{}: …}}".format(name, *name.split("."))
     if (short := name.removeprefix(PREFIX)) in names:
         return f"{name}: names have no {PREFIX} here; it must be {short}"
-    near = difflib.get_close_matches(name, sorted(names), n=1, cutoff=0)
+    group, dot, member = name.partition(".")
+    possible = [RULE, *_keys(group, names)] if dot else sorted(names)
+    near = difflib.get_close_matches(member or name, possible, n=1, cutoff=0)
     return f"{name!r}: there is no such option; is it {near[0]}?"
 
 

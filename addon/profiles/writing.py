@@ -13,7 +13,7 @@ from ruamel.yaml import YAML, YAMLError
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.tokens import CommentToken
 
-from profiles.reading import NEVER, PREFIX
+from profiles.reading import NEVER, PREFIX, RULE
 
 _START = re.compile(r"^---[ \t]*\r?\n", re.MULTILINE)
 _COMMENTS = re.compile(r"^[ \t]*#", re.MULTILINE)
@@ -50,8 +50,10 @@ def write(file: Path, values: Mapping[str, object], about: str = "") -> bool:
 
 def merged(text: str, values: Mapping[str, object]) -> str:
     """The text of a profile with these values in it. Raises ValueError for what is none."""
-    before: Mapping[str, object] = _loaded(text) or {}
-    expected = {**before, **dict(_named(values))}
+    there = _loaded(text) or CommentedMap()
+    before = _placed(there)
+    new_values = {_place(there, name): value for name, value in _named(values)}
+    expected = {**_placed(there), **new_values}
     if _are(before, expected):
         return text
     start = _START.search(text)
@@ -67,7 +69,7 @@ def merged(text: str, values: Mapping[str, object]) -> str:
     elif _dumped(yaml, found).count("#") != body.count("#"):
         raise ValueError("it has comments within a list in brackets, which would be lost")
     new = head + _dumped(yaml, _merged(found, values))
-    if not _are(_loaded(new) or {}, expected):  # by an alias, one value changes another
+    if not _are(_placed(_loaded(new) or {}), expected):  # by an alias, one value changes another
         raise ValueError("it cannot be written without a change to other options")
     if len(_COMMENTS.findall(new)) < len(_COMMENTS.findall(text)):
         raise ValueError("a comment below a list that is empty now would be lost")
@@ -97,7 +99,7 @@ def _named(values: Mapping[str, object]) -> list[tuple[str, object]]:
     return [(name, value) for name, value in short if name not in NEVER]
 
 
-def _are(old: Mapping[str, object], new: Mapping[str, object]) -> bool:
+def _are(old: Mapping[tuple[str, ...], object], new: Mapping[tuple[str, ...], object]) -> bool:
     """Whether these are the same options, with the same values."""
     return old.keys() == new.keys() and all(_is(old[name], value) for name, value in new.items())
 
@@ -107,17 +109,44 @@ def _is(old: object, new: object) -> bool:
     return old == new or (type(old) is int and str(old) == new)
 
 
-def _merged(found: CommentedMap, values: Mapping[str, object]) -> CommentedMap:
+def _placed(found: Mapping[str, object]) -> dict[tuple[str, ...], object]:
+    """What a file says, by the keys that lead there; copied, since `found` may be changed."""
+    placed: dict[tuple[str, ...], object] = {}
+    for name, value in found.items():
+        members = value if isinstance(value, Mapping) else {"": value}
+        for member, one in members.items():
+            placed[(name, member) if member else (name,)] = copy.deepcopy(one)
+    return placed
+
+
+def _place(found: CommentedMap, name: str) -> tuple[str, ...]:
+    """The keys that lead to an option; the mapping that it needs is made (see `reading.key_of`)."""
+    group, dot, member = name.partition(".")
+    if dot:
+        if not isinstance(found.get(group), CommentedMap):
+            found[group] = CommentedMap({RULE: found[group]} if group in found else {})
+        return group, member
+    for group, members in found.items():
+        if isinstance(members, CommentedMap) and name == group:
+            return group, RULE
+        if isinstance(members, CommentedMap) and name.startswith(f"{group}_"):
+            return group, name.removeprefix(f"{group}_")
+    return (name,)
+
+
+def _merged(document: CommentedMap, values: Mapping[str, object]) -> CommentedMap:
     for name, value in _named(values):
+        *groups, key = _place(document, name)
+        found = document[groups[0]] if groups else document
         if isinstance(value, Sequence) and not isinstance(value, str):
-            if isinstance(old := found.get(name), CommentedSeq):
+            if isinstance(old := found.get(key), CommentedSeq):
                 _fill(old, value)
             else:
-                found[name] = new = CommentedSeq(value)
+                found[key] = new = CommentedSeq(value)
                 new.fa.set_flow_style()
-        elif not _is(found.get(name), value):
-            found[name] = value
-    return found
+        elif not _is(found.get(key), value):
+            found[key] = value
+    return document
 
 
 def _fill(old: CommentedSeq, new: Sequence[object]) -> None:

@@ -10,22 +10,35 @@ from typing import NamedTuple, TypeVar
 
 T = TypeVar("T")
 
+TABLES = Sequence[Mapping[str, str]]
+"""The type of an option that is a list of tables: of a profile only."""
+
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 _PATH = re.compile(r"/[!-\"$->@-~]*")  # visible ASCII without ? and #
 
 
 class Option(NamedTuple):
-    """An option as mitmproxy's `Loader.add_option` takes it; the help is for `--options`."""
+    """An option as mitmproxy's `Loader.add_option` takes it; the help is for `--options`.
+
+    With a dot in its name (`cookie_auth_refresh.expired`) it is a key of profiles only, which have
+    it in a mapping: `refresh: {rule: /refresh, expired: [419]}`.
+    """
 
     name: str
     type: type
-    default: str | bool | Sequence[str]
+    default: str | bool | Sequence[str] | TABLES
     help: str
 
     @property
     def form(self) -> str:
         """What a value of this type looks like."""
-        return {bool: "true or false", str: "one text"}.get(self.type, "a list of texts")
+        forms = {bool: "true or false", str: "one text", TABLES: "a list of mappings"}
+        return forms.get(self.type, "a list of texts")
+
+    @property
+    def is_key(self) -> bool:
+        """Whether it is a key of profiles, and mitmproxy has no option of its name."""
+        return "." in self.name
 
 
 class InvalidOption(ValueError):
@@ -53,6 +66,18 @@ class Reader(NamedTuple):
         if not isinstance(values, Sequence) or isinstance(values, str) or not (values or or_none):
             raise InvalidOption(name, values, "a list with at least one value")
         return [self._parsed(name, value, parse) for value in values]
+
+    def tables(self, name: str, parse: Callable[[Mapping[str, str]], T]) -> list[T]:
+        """Each of a list of tables, through a parser that gets one whole."""
+        values = self.values[name]
+        assert isinstance(values, Sequence)  # a profile has no other; see `profiles.reading`
+        parsed = []
+        for value in values:
+            try:
+                parsed.append(parse(value))
+            except ValueError as error:
+                raise InvalidOption(name, value, str(error)) from None
+        return parsed
 
     def flag(self, name: str) -> bool:
         return bool(self.values[name])
