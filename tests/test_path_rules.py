@@ -265,3 +265,14 @@ def test_any_user_logs_in_by_a_pattern(proxy_with: ProxyWith, upstream: Upstream
     upstream.answers('{"authToken": "sekret"}', status=201)
     got = client.request("PUT", "/-/user/org.couchdb.user:me", body="{}")
     assert (got.status, got.body) == (201, b'{"loggedIn": true}')
+
+
+def test_a_body_that_is_too_long_to_tell_what_it_is_is_refused(
+    proxy_with: ProxyWith, upstream: Upstream
+) -> None:
+    upstream.respond = oauth
+    client = proxy_with(*OAUTH).client
+    got = client.post("/oauth/token", body="a" * (2 << 20), content_type=FORM)
+    assert got.status == 400
+    assert b"too long to be read" in got.body
+    assert upstream.received == []

@@ -127,8 +127,9 @@ class Exchange:
 
         Raises Refused.
         """
-        if code == reasons.BAD_REQUEST:
-            raise Refused(code, f"The request was refused: {reason}.")
+        is_long_request = reason == reasons.TOO_LONG and self.flow.response is None
+        if code == reasons.BAD_REQUEST or is_long_request:
+            raise Refused(reasons.BAD_REQUEST, f"The request was refused: {reason}.")
         raise Refused(code, f"No answer from {self.upstream}: {reason}.")
 
     # What the kinds use
