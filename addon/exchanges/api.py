@@ -220,6 +220,8 @@ class Api(Exchange):
         metadata[notes.COOKIES], metadata[notes.KEPT_BACK] = held.names, held.kept_back
         if held.doubtful:
             metadata[notes.DOUBTFUL] = held.doubtful
+        if self.answered_here:
+            self.record_without_cookies()
 
     def translate(self, *, inject: bool, own_passes: bool = False) -> bytes | None:
         """Put the API's credentials in the place of the browser's; the token that went in."""
@@ -257,8 +259,13 @@ class Api(Exchange):
         says = MARK in request.path or any(MARK in value for value in headers.values())
         if says or {self.header.name.lower(), "authorization"} & headers.names:
             return False
+        return not self._says_login()
+
+    def _says_login(self) -> bool:
+        """Whether method and path say that the request logs in, or renews a token."""
+        request = self.flow.request
         sent = login_like.read_request(request.method, request.path, http.Headers(), None)
-        return not (sent.says_login or (sent.says_refresh and request.method not in SAFE_METHODS))
+        return sent.says_login or (sent.says_refresh and request.method not in SAFE_METHODS)
 
     @property
     def header(self) -> HeaderSettings:
@@ -337,18 +344,27 @@ class Api(Exchange):
 
     # Renewal
 
-    async def _renew_if_due(self) -> None:
+    async def _renew_if_due(self) -> Captured | Refused | None:
         """Give the request a fresh token when its own is about to end, or has ended."""
         if not self.refresh_token:
-            return
+            return None
         if self.token is not None:
-            if not lifetime.is_due(self.token, time.time(), self.proxy.births.of(self.token)):
-                return
+            if not self.is_due:
+                return None
         elif self.settings.header.name in self.flow.request.headers:
-            return  # the browser's own
+            return None  # the browser's own
         renewed = await renewal.renew(self)
         if isinstance(renewed, Captured):
             self._use(renewed)
+        return renewed
+
+    @property
+    def is_due(self) -> bool:
+        """Whether its token is to be renewed before it is used."""
+        token = self.token
+        return token is not None and lifetime.is_due(
+            token, time.time(), self.proxy.births.of(token)
+        )
 
     def _use(self, renewed: Captured) -> None:
         """Send a fresh token, and look for it in the answer instead of the one that it replaces."""

@@ -14,9 +14,15 @@ from exchanges.login import Login
 from exchanges.logout import Logout
 from exchanges.received import Head
 from exchanges.refresh import Refresh
+from exchanges.session import SessionState
 from exchanges.settings import Settings
 
-_KINDS = {Meaning.LOGOUT: Logout, Meaning.REFRESH: Refresh, Meaning.LOGIN: Login}
+_KINDS = {
+    Meaning.LOGOUT: Logout,
+    Meaning.REFRESH: Refresh,
+    Meaning.SESSION: SessionState,
+    Meaning.LOGIN: Login,
+}
 
 
 class ByBody(Api):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import ClassVar, NamedTuple
 
+from credentials import carriers
 from credentials.companion import NO_SESSION, Session
 from credentials.cookies import belongs
 from credentials.stand_ins import MAIN
@@ -258,6 +259,15 @@ class Exchange:
     def expired(self) -> list[str]:
         """The Set-Cookie values that delete what the browser has of our cookies."""
         return self.wallet.expire(self.brought)
+
+    def record_without_cookies(self) -> None:
+        """Record the request without the values of our cookies, which stay in it where no upstream
+        gets it, if flows are redacted.
+        """
+        settings = self.settings
+        if settings.redact:
+            headers = self.flow.request.headers
+            carriers.record_without(headers, settings.cookie.name, settings.recorded)
 
     def add_new_cookies(self, response: http.Response) -> None:
         """Put the Set-Cookie values that wait for the flow's answer into this one, once."""

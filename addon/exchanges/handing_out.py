@@ -306,14 +306,16 @@ def _give(
         exchange.api_cookies = ()
         return  # a logout, or a later login, came first and holds: nobody can use them
     main, login = tokens.get(MAIN, new[0].value), _listed_as(exchange)
+    beside = schemes.beside(answer, slots[MAIN].place) if MAIN in slots else {}
     exchange.new_cookies = wallet.give(
         session,
         tokens,
         exchange.brought,
-        beside=schemes.beside(answer, slots[MAIN].place) if MAIN in slots else None,
+        beside=beside,
         api_cookies=own_cookies.of_login(exchange, renews=renews),
     )
     exchange.api_cookies = ()
+    exchange.proxy.ends.note(main, beside)
     for slot, one in slots.items():
         name = one.name if is_plain(one.name) else ""
         given_for = Given(_asked(exchange), one.told, name, slot, login)

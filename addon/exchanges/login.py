@@ -18,6 +18,7 @@ from upstream.reasons import TOO_LONG
 from exchanges import handing_out, hints, notes, own_cookies, translating
 from exchanges.api import Api
 from exchanges.exchange import Asked
+from exchanges.session import with_claims
 from exchanges.settings import Settings
 
 
@@ -130,7 +131,8 @@ class Login(Api):
         cookies = self.issued(captured, renews=False)
         secrets = captured.token, captured.refresh_token, *captured.others
         hide_secrets(response.headers, filter(None, secrets))
-        capture.replace_body(response, captured)
+        capture.replace_body(response, with_claims(self, captured))
+        self.proxy.ends.note(captured.token, captured.beside)
         self.new_cookies = cookies  # only now: on a failure above, none is set
         hints.note_type(self, captured.beside)
         self.note_login(captured.token)

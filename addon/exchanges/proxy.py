@@ -11,7 +11,7 @@ from messages.answers import Refused
 from mitmproxy import http, options
 from origins.origin import Origin
 from profiles.reading import Resolved
-from tokens.lifetime import Births
+from tokens.lifetime import Births, Ends
 from upstream.own_requests import Renewals
 
 from exchanges.learned import Learned
@@ -73,6 +73,7 @@ class Proxy:
     """Those that pages ask for with a stand-in."""
     learned: Learned = field(default_factory=Learned)
     births: Births = field(default_factory=Births)
+    ends: Ends = field(default_factory=Ends)
     once: Once = field(default_factory=Once)
     exchanges: "WeakKeyDictionary[http.HTTPFlow, Exchange]" = field(
         default_factory=WeakKeyDictionary

@@ -10,6 +10,7 @@ from tokens.capture import Captured
 from exchanges import renewal
 from exchanges.api import Api
 from exchanges.exchange import Asked
+from exchanges.session import with_claims
 from exchanges.settings import Settings
 
 
@@ -47,7 +48,7 @@ class Refresh(Api):
         if not isinstance(renewed, Captured):
             raise renewed or Refused("upstream_unreachable", "The API did not renew the token.")
         response = answers.make(200)
-        capture.replace_body(response, renewed)
+        capture.replace_body(response, with_claims(self, renewed))
         self.add_new_cookies(response)
         self.answer_cors(response)
         self.flow.response = answers.without_body_for_head(self.flow.request.method, response)

@@ -173,6 +173,7 @@ async def _ask(exchange: Exchange, refresh_token: str) -> Renewed | Refused | No
 def _noted(exchange: Exchange, captured: Captured) -> Renewed:
     now, proxy = time.time(), exchange.proxy
     proxy.births.note(captured.token)
+    proxy.ends.note(captured.token, captured.beside)
     left = seconds_left(captured.beside, captured.token, now)
     moment = proxy.logins.renewed(exchange.session)
     return Renewed(captured, moment, None if left is None else now + left)

@@ -36,10 +36,11 @@ from exchanges.received import Head
 from exchanges.refresh import Refresh
 from exchanges.refusal import Refusal
 from exchanges.renewal import Renewal, Retry
+from exchanges.session import SessionState
 from exchanges.speculation import Speculation
 
 API_KINDS: tuple[type[Exchange], ...] = (
-    *(Speculation, Preflight, Logout, Refresh, Login),
+    *(Speculation, Preflight, Logout, Refresh, SessionState, Login),
     *(ByBody, Api),
 )
 """The kinds of request to the API: the first that takes it has it."""

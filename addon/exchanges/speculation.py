@@ -22,8 +22,11 @@ class Speculation(Exchange):
 
     @classmethod
     def takes(cls, asked: Asked, settings: Settings) -> bool:
-        matters = asked.means not in (Meaning.NONE, Meaning.REFRESH)
+        matters = asked.means not in (Meaning.NONE, Meaning.REFRESH, Meaning.SESSION)
         return asked.is_speculative and (matters or asked.site == "none")
+
+    def begin(self, asked: Asked) -> None:
+        self.record_without_cookies()
 
     async def request(self) -> None:
         # No browser and no router keeps such an answer for the click, which asks anew (measured:

@@ -77,6 +77,7 @@ _BY_ROLE = {
     "logout": "logout, answered here",
     "sign-out": "logout, of which the API is told",
     "refresh": "refresh, asked for by the page",
+    "session": "session, answered here",
     "frontend": "for the front end, as it came",
     "renewal": "cookie-auth asks for a fresh token",
     "retry": "cookie-auth asks again with the fresh token",

@@ -55,7 +55,8 @@ def essentials(settings: Settings) -> list[str]:
     logins = ", ".join(rule.under(prefix) for rule in paths.logins)
     header = settings.header.format.value(b"{token}").decode()
     return [
-        f"login: {logins}; logout: {paths.logout.under(prefix)}",
+        f"login: {logins}; logout: {paths.logout.under(prefix)}"
+        + (f"; session: {prefix}{paths.session}" if paths.session else ""),
         f"cookie {settings.cookie.name} → header {settings.header.name}: {header}",
     ]
 
@@ -91,6 +92,7 @@ def described(settings: Settings) -> list[str]:
         f"token in them: {', '.join(source.text for source in settings.token.sources)}",
         f"other answers with tokens: {_OTHER_BODIES[settings.token.leak]}",
         f"renewal: {paths.refresh_rule.text if paths.refresh_rule else 'none'}",
+        f"claims that pages are told: {', '.join(settings.token.claims) or 'none'}",
         f"cookie: {age}, SameSite={settings.cookie.same_site.capitalize()}, {secure},"
         f" {'encrypted' if settings.cookie.seal.active else 'in clear'}",
         f"recorded flows: {'without' if settings.redact else 'with'} tokens",

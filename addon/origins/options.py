@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 from settings.option import InvalidOption, Option, Reader, path, path_or_empty, token
@@ -58,6 +58,12 @@ OPTIONS = (
         str,
         "",
         "API path that renews the token; empty: tokens are not renewed.",
+    ),
+    Option(
+        "cookie_auth_session",
+        str,
+        "",
+        "API path at which the proxy tells a page whether somebody is logged in; empty: none.",
     ),
     Option(
         "cookie_auth_prefix", str, "", "Path under which the browser reaches the API, e.g. /api."
@@ -126,6 +132,8 @@ class PathSettings:
     logout_redirect: str
     logout_upstream: tuple[str, str] | None
     """Method and path at which the API is told of a logout."""
+    session: str | None
+    """Where pages are told whether somebody is logged in, below the base path; None for nowhere."""
     frontend: Origin | None
 
     @classmethod
@@ -146,6 +154,12 @@ class PathSettings:
             said = "cookie_auth_refresh", refresh
             _refuse_overlaps(said, logins, "cookie_auth_login")
             _refuse_overlaps(said, [logout], "cookie_auth_logout")
+        session = read.text("cookie_auth_session", lambda text: path(text) if text else "")
+        for asks in _asking(session, base_path) if session else ():
+            said = "cookie_auth_session", replace(asks, text=session)
+            _refuse_overlaps(said, logins, "cookie_auth_login")
+            _refuse_overlaps(said, [logout], "cookie_auth_logout")
+            _refuse_overlaps(said, filter(None, [refresh]), "cookie_auth_refresh")
         frontend = read.text("cookie_auth_frontend", _origin_or_none)
         if frontend and not prefix:
             raise InvalidOption(
@@ -159,6 +173,7 @@ class PathSettings:
             refresh_rule=refresh,
             logout_redirect=read.text("cookie_auth_logout_redirect", _redirect),
             logout_upstream=_told(read, base_path, logout),
+            session=session or None,
             frontend=frontend,
         )
 
@@ -172,6 +187,8 @@ class PathSettings:
         found = [(Meaning.LOGOUT, self.logout)]
         found += [(Meaning.REFRESH, rule) for rule in filter(None, [self.refresh_rule])]
         found += [(Meaning.LOGIN, rule) for rule in self.logins]
+        if self.session:
+            found += [(Meaning.SESSION, rule) for rule in _asking(self.session, self.base_path)]
         return PathRules(tuple(found))
 
     def to_browser(self, upstream_path: str) -> str:
@@ -211,6 +228,11 @@ def _refuse_overlaps(said: tuple[str, PathRule], others: Iterable[PathRule], nam
         if rule.overlaps(other):
             what = f"for other requests than {other.text!r} of {name}"
             raise InvalidOption(option, rule.text, what)
+
+
+def _asking(session: str, base_path: str) -> list[PathRule]:
+    """The requests that ask who is logged in; others for the same path may be the login itself."""
+    return [PathRule.parse(f"{method} {session}", base_path) for method in ("GET", "HEAD")]
 
 
 def _told(read: Reader, base_path: str, logout: PathRule) -> tuple[str, str] | None:

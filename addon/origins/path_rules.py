@@ -96,6 +96,7 @@ class Meaning(enum.Enum):
     LOGIN = "login"
     LOGOUT = "logout"
     REFRESH = "refresh"
+    SESSION = "session"
     IN_BODY = "one that its body tells"
 
 

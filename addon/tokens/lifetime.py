@@ -20,7 +20,7 @@ _DURATIONS = ("expiresin",)  # RFC 6749, 5.1
 _MOMENTS = ("expires", "expiresat", "expiredat")
 _SHORTEST_EPOCH = 10**8  # a smaller number is no moment (1973) but a duration in seconds
 _LONGEST_EPOCH = 10**11  # a larger one counts milliseconds
-_MOST_BIRTHS = 1024
+_MOST_MOMENTS = 1024
 _ISO_FRACTION = re.compile(r"(\.\d{1,6})\d*")
 
 
@@ -100,24 +100,42 @@ def _until(value: object, now: float) -> float | None:
         return None
 
 
-class Births:
+class _Moments:
+    """One for each token, in seconds since 1970. Only digests of the tokens are kept."""
+
+    def __init__(self) -> None:
+        self._moments: OrderedDict[bytes, float] = OrderedDict()
+
+    def _note(self, token: str, moment: float) -> None:
+        self._moments[_digest(token)] = moment
+        if len(self._moments) > _MOST_MOMENTS:
+            self._moments.popitem(last=False)
+
+    def of(self, token: str) -> float | None:
+        """None for a token of an earlier process."""
+        return self._moments.get(_digest(token))
+
+
+class Births(_Moments):
     """When tokens came from a renewal, for those that do not say it themselves.
 
     Else one that lives for less than the margin would be renewed for each request.
     """
 
-    def __init__(self) -> None:
-        self._moments: OrderedDict[bytes, float] = OrderedDict()
-
     def note(self, token: str) -> None:
-        """The token has come just now. Only a digest of it is kept."""
-        self._moments[_digest(token)] = time.time()
-        if len(self._moments) > _MOST_BIRTHS:
-            self._moments.popitem(last=False)
+        """The token has come just now."""
+        self._note(token, time.time())
 
-    def of(self, token: str) -> float | None:
-        """Seconds since 1970; None for a token of an earlier process."""
-        return self._moments.get(_digest(token))
+
+class Ends(_Moments):
+    """When tokens are over, where that stood beside them as they came (see `seconds_left`)."""
+
+    def note(self, token: str, beside: Mapping[str, object]) -> None:
+        """The token has come just now, and this beside it."""
+        now = time.time()
+        left = seconds_left(beside, token, now)
+        if left is not None:
+            self._note(token, now + left)
 
 
 def _digest(token: str) -> bytes:

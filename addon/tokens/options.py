@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from settings.option import Option, Reader, one_of
 
@@ -52,6 +53,13 @@ OPTIONS = (
         [],
         "Names of members that pages may read though they look like tokens, e.g. pushToken.",
     ),
+    Option(
+        "cookie_auth_claims",
+        Sequence[str],
+        [],
+        "Claims of the JWT that pages may read at cookie_auth_session and in the answer to a login,"
+        " e.g. sub,roles,exp.",
+    ),
 )
 
 
@@ -66,6 +74,8 @@ class TokenSettings:
     refresh_request: RefreshRequest | None
     leak: str
     exposed: frozenset[str]
+    claims: tuple[str, ...]
+    """The names of those in a JWT that pages are told."""
     graphql_login_keys: frozenset[str]
 
     @classmethod
@@ -81,6 +91,9 @@ class TokenSettings:
             refresh_request=RefreshRequest(refresh_path, template) if refresh_path else None,
             leak=read.text("cookie_auth_leak", one_of("stand-in", "warn", "block", "off")),
             exposed=frozenset(read.each("cookie_auth_expose", _member, or_none=True)),
+            claims=tuple(
+                dict.fromkeys(chain(*read.each("cookie_auth_claims", _claims, or_none=True)))
+            ),
             graphql_login_keys=login_keys(s for s in sources if isinstance(s, JsonPointer)),
         )
 
@@ -90,3 +103,13 @@ def _member(text: str) -> str:
     if not text.strip() or "/" in text:
         raise ValueError("the name of a member, such as pushToken")
     return text.strip().lower()
+
+
+def _claims(text: str) -> list[str]:
+    """A parser for claims' names, one or several with commas between; letter case counts."""
+    names = [name.strip() for name in text.split(",")]
+    for own in {"loggedIn", "expiresIn"}.intersection(names):
+        raise ValueError(f"names of claims, such as sub; {own} is what the proxy says itself")
+    if "" in names:
+        raise ValueError("names of claims, such as sub or sub,roles,exp")
+    return names
