@@ -1,6 +1,7 @@
 """The Host rule and the origin rule: this table is their specification."""
 
 import json
+import re
 from collections.abc import Callable
 
 import pytest
@@ -9,7 +10,7 @@ from messages.answers import Refused
 from mitmproxy import http
 from origins import rules
 from origins.origin import Origin
-from support import Client, Headers, Mitmdump, Upstream
+from support import Client, Headers, Message, Mitmdump, Upstream
 
 ProxyWith = Callable[..., Mitmdump]
 
@@ -330,9 +331,101 @@ def test_the_preflight_of_an_allowed_origin_is_answered_here(
     got = proxy.request("OPTIONS", "/me", [("Origin", origin), *asked])
     assert got.one("access-control-allow-private-network") == "true"
     assert not upstream.received
-    got = proxy.request("OPTIONS", "/me", [("Origin", "http://localhost:4000"), *asked])
+    got = proxy.request("OPTIONS", "/me", [("Origin", "http://evil.test"), *asked])
     assert got.one("access-control-allow-origin") is None
     assert got.one("access-control-allow-private-network") is None
+    assert upstream.received
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed", "near"),
+    [
+        ("http://localhost:5174", ["http://localhost:5173"], True),
+        ("http://127.0.0.1:5173", ["http://localhost:5173"], True),
+        ("http://[::1]:5173", ["https://shop.test"], True),
+        ("http://app.localhost", ["https://shop.test"], True),
+        ("http://shop.test", ["https://shop.test"], True),
+        ("https://shop.test:8443", ["https://shop.test"], True),
+        ("https://evil.test", ["https://shop.test"], False),
+        ("https://evil.shop.test", ["https://shop.test"], False),
+        ("https://localhost.evil.test", ["http://localhost:5173"], False),
+        ("http://localhost:5174", [], False),
+        ("null", ["http://localhost:5173"], False),
+        ("", ["http://localhost:5173"], False),
+        ("http://localhost:1, http://localhost:2", ["http://localhost:5173"], False),
+    ],
+)
+def test_who_was_likely_meant_to_be_allowed(origin: str, allowed: list[str], *, near: bool) -> None:
+    origins = frozenset(map(Origin.parse, allowed))
+    headers = http.Headers(origin=origin)
+    assert rules.told_why(headers, origins) == (origin if near else None)
+
+
+def test_the_page_of_an_origin_that_is_almost_allowed_reads_why_it_is_refused(
+    proxy_with: ProxyWith, upstream: Upstream
+) -> None:
+    proxy = proxy_with("cookie_auth_allowed_origins=http://localhost:3998").client
+    mine = log_in(proxy, upstream)
+    for method, target in (("POST", "/me"), ("POST", "/login"), ("GET", "/logout")):
+        got = proxy.request(method, target, [*EVIL[:2], ("Cookie", mine)])
+        assert got.status == 403
+        assert "cookie_auth_allowed_origins=http://localhost:3999" in got.body.decode()
+        assert got.one("access-control-allow-origin") == "http://localhost:3999"
+        assert got.one("access-control-allow-credentials") == "true"
+        assert got.one("cache-control") == "no-store"
+        assert got.one("vary") == "Origin"
+        assert not got.all("set-cookie")
+    assert not upstream.received
+    # Nothing but the refusal, and no page from elsewhere learns of it.
+    assert proxy.get("/me", EVIL).one("access-control-allow-origin") is None
+    evil = [("Origin", "http://evil.test"), ("Sec-Fetch-Site", "cross-site")]
+    got = proxy.post("/me", evil)
+    assert got.status == 403
+    assert got.one("access-control-allow-origin") is None
+
+
+def test_its_preflight_lets_it_ask_for_what_is_refused_and_for_nothing_else(
+    proxy_with: ProxyWith, upstream: Upstream
+) -> None:
+    proxy = proxy_with("cookie_auth_allowed_origins=http://localhost:3998").client
+    asked = [
+        ("Access-Control-Request-Headers", "content-type"),
+        ("Access-Control-Request-Private-Network", "true"),
+    ]
+
+    def preflight(method: str, origin: str = "http://localhost:3999") -> Message:
+        fields = [("Origin", origin), ("Access-Control-Request-Method", method), *asked]
+        return proxy.request("OPTIONS", "/me", fields)
+
+    for method in ("POST", "PUT", "DELETE", "patch"):
+        got = preflight(method)
+        assert (got.status, got.one("access-control-max-age")) == (204, "0")
+        assert got.one("access-control-allow-origin") == "http://localhost:3999"
+        assert got.one("access-control-allow-methods") == method
+        assert got.one("access-control-allow-private-network") is None
+        assert proxy.request(method, "/me", EVIL).status == 403
+    assert not upstream.received
+    others = [preflight(method) for method in ("GET", "HEAD", "get")]
+    for got in (*others, preflight("POST", "http://evil.test")):
+        assert got.one("access-control-allow-origin") is None
+    assert len(upstream.received) == 4
+
+
+def test_the_log_says_once_which_option_would_allow_a_page(
+    start: Callable[..., Mitmdump], upstream: Upstream
+) -> None:
+    proxy = start()
+    for port in (3999, 4000, 3999):
+        for method in ("GET", "POST"):
+            origin = f"http://localhost:{port}"
+            proxy.client.request(method, "/me", [("Origin", origin), EVIL[1]])
+    proxy.client.post("/me", [("Origin", "null")])
+    proxy.stop()
+    for port in (3999, 4000):
+        said = f"a page of http://localhost:{port} asks for the API .*"
+        said += f"--set cookie_auth_allowed_origins=http://localhost:{port}"
+        assert len(re.findall(said, proxy.log)) == 1
+    assert "a page of null" not in proxy.log
 
 
 def test_an_allowed_host_is_served(proxy_with: ProxyWith, upstream: Upstream) -> None:

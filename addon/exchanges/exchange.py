@@ -16,7 +16,7 @@ from messages import answers, streaming
 from messages.answers import Refused
 from messages.text import printable
 from mitmproxy import http
-from origins import cors
+from origins import cors, rules
 from origins.origin import Origin
 from origins.path_rules import Meaning
 from origins.rules import Verdict
@@ -45,7 +45,10 @@ class Asked(NamedTuple):
     site: str | None
     """Sec-Fetch-Site."""
     upgrades: bool
-    is_preflight: bool
+    page: Origin | None
+    """That of the page, where it is not trusted and says so in Origin."""
+    asks_for: str | None
+    """The method that a CORS preflight asks for; None for any other request."""
     is_speculative: bool
     means: Meaning
     """What the request is for; IN_BODY until its body is here, where only that says it."""
@@ -304,9 +307,14 @@ def printable_path(request: http.Request) -> str:
 
 
 def refusal_answer(exchange: Exchange, code: str, message: str) -> http.Response:
-    """The JSON answer to a refused request, readable for the page of an allowed origin."""
+    """The JSON answer to a refused request, readable for the page of an allowed origin, and for one
+    that is likely meant to be one.
+    """
     flow = exchange.flow
     response = answers.refusal(flow.request.method, code, message)
     origin = flow.metadata.get(notes.CORS)
+    if code == "cross_origin":
+        # Nothing in it is secret, and it sets no cookie.
+        origin = rules.told_why(flow.request.headers, exchange.settings.origins.allowed)
     cors.answer_cors(response, origin, varies=origin is not None)
     return response

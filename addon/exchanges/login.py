@@ -40,7 +40,7 @@ class Login(Api):
         # Its answer sets the cookie: a foreign page could log its visitor in as another.
         foreign = not asked.verdict.trusted and asked.method in SAFE_METHODS - {"HEAD", "OPTIONS"}
         if foreign and not (self.settings.lenient and own_cookies.comes_by_link(self)):
-            raise Refused.cross_origin()
+            raise Refused.cross_origin(asked.page)
         self.proxy.learned.hit(self.wallet.api)
         self.read_cookies(asked)
         translating.translate_head(self)

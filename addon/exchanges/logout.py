@@ -31,7 +31,7 @@ class Logout(Api):
 
     def begin(self, asked: Asked) -> None:
         if not asked.verdict.trusted:
-            raise Refused.cross_origin()
+            raise Refused.cross_origin(asked.page)
         self.read_cookies(asked)
         self.is_trustworthy = rules.is_trustworthy(asked.own)
         if self.session.use != Use.LISTED or MARK in self.flow.request.path:

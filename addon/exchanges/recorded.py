@@ -20,7 +20,9 @@ from tokens.answer import Answer
 from exchanges import notes
 from exchanges.received import browser_path
 
-_SAYS_NOTHING = frozenset("frontend logout preflight refresh refused retry speculation".split())
+_SAYS_NOTHING = frozenset(
+    "frontend logout preflight refresh refused retry session speculation".split()
+)
 """Kinds of which the API has seen nothing, or that are recorded a second time."""
 _OWN = ("page-refresh", "renewal", "sign-out")
 """Those that are the proxy's own: no browser has asked for their path."""

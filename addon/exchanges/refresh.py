@@ -30,7 +30,7 @@ class Refresh(Api):
 
     def begin(self, asked: Asked) -> None:
         if not asked.verdict.trusted:
-            raise Refused.cross_origin()
+            raise Refused.cross_origin(asked.page)
         self.read_cookies(asked)
         if self.session.use == Use.USED or self.proxy.learned.is_user(self.session.id):
             self.turned_into(Api).begin(asked)  # its page reads the answer itself

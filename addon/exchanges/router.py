@@ -155,7 +155,8 @@ def route(flow: http.HTTPFlow, proxy: Proxy) -> Exchange:
         cors=rules.allowed_origin(headers, settings.origins.allowed),
         upgrades="upgrade" in headers,
         site=headers.get("sec-fetch-site"),
-        is_preflight=cors.is_preflight(request),
+        page=None if verdict.trusted else rules.page_origin(headers),
+        asks_for=cors.asked_method(request),
         is_speculative=is_speculative(headers),
         means=Meaning.NONE,
     )
@@ -204,10 +205,12 @@ def _begin_for_the_api(flow: http.HTTPFlow, proxy: Proxy, target: str, asked: As
     asked = asked._replace(path=path, means=settings.paths.rules.meaning(asked.method, path))
     assert isinstance(request.headers, IndexedHeaders)
     hints.without_nothing(request.headers, settings, proxy.once)
+    if asked.page:
+        _tell_of_page(asked, proxy)
     kind = next(kind for kind in API_KINDS if kind.takes(asked, settings))
     acts = asked.method not in rules.SAFE_METHODS or asked.upgrades
     if acts and not asked.verdict.trusted:
-        raise Refused.cross_origin()
+        raise Refused.cross_origin(asked.page)
     kind(flow, proxy).begin(asked)
     headers, told = request.headers, settings.origins.forwarded
     assert isinstance(headers, IndexedHeaders)
@@ -216,6 +219,16 @@ def _begin_for_the_api(flow: http.HTTPFlow, proxy: Proxy, target: str, asked: As
         # An API that is told the proxy's address takes that for its own.
         rules.name_upstream(headers, asked.own, upstream)
     request.host_header = upstream.authority
+
+
+def _tell_of_page(asked: Asked, proxy: Proxy) -> None:
+    """What a page's developer may not see in the browser, which hides answers that are not CORS."""
+    proxy.once.warn(
+        ("page of another origin", asked.page),
+        "a page of %s asks for the API (%s); it gets no token, and may change nothing; if it is"
+        " yours: --set cookie_auth_allowed_origins=%s",
+        *(asked.page, printable(asked.method), asked.page),
+    )
 
 
 def exchange_of(flow: http.HTTPFlow, proxy: Proxy) -> Exchange:

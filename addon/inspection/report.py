@@ -98,7 +98,9 @@ def _outcome(flow: http.HTTPFlow, settings: Settings) -> str:
         down = code in reasons.NO_ANSWERS and _is_the_front_ends(flow, settings)
         return f"for the front end; {told}" if down else told
     if role == "preflight":
-        return f"CORS preflight of {printable(metadata[notes.CORS])}, answered here"
+        known = "" if notes.CORS in metadata else ", which is not allowed"
+        origin = printable(flow.request.headers.get("origin", ""))
+        return f"CORS preflight of {origin}{known}, answered here"
     if notes.CAPTURED in metadata:
         size = token_size(metadata[notes.CAPTURED])
         return f"login: token ({size}) → cookie {settings.cookie.name}"

@@ -45,13 +45,17 @@ class Refused(Exception):
         self.message = message
 
     @classmethod
-    def cross_origin(cls) -> "Refused":
-        """What a page of another origin gets that would act, log in or log out."""
+    def cross_origin(cls, origin: object = None) -> "Refused":
+        """What a page of another origin gets that would act, log in or log out.
+
+        `origin` is the page's, where the request says it.
+        """
+        named = str(origin or "<its origin>")
         return cls(
             "cross_origin",
             "A page of another origin may not do this. If it is yours:"
-            " --set cookie_auth_allowed_origins=<its origin>; if it is your front end's, open it"
-            " here instead: ./run.sh URL --frontend <its origin>",
+            f" --set cookie_auth_allowed_origins={named}; if it is your front end's, open it"
+            f" here instead: ./run.sh URL --frontend {named}",
         )
 
 

@@ -6,10 +6,13 @@ from mitmproxy import http
 _PREFIX = b"access-control-"
 
 
-def is_preflight(request: http.Request) -> bool:
-    """Whether this is a CORS-preflight request (Fetch, 4.8)."""
-    headers = request.headers
-    return request.method == "OPTIONS" and "access-control-request-method" in headers
+def asked_method(request: http.Request) -> str | None:
+    """The method that a CORS-preflight request asks for (Fetch, 4.8); None for another request.
+
+    In upper case, as mitmproxy gives that of the request which follows.
+    """
+    named = request.headers.get("access-control-request-method")
+    return named.upper() if named is not None and request.method == "OPTIONS" else None
 
 
 def answer_cors(response: http.Response, origin: str | None, *, varies: bool) -> None:
@@ -37,18 +40,19 @@ def _is_cors(name: bytes) -> bool:
     return name[: len(_PREFIX)].lower() == _PREFIX
 
 
-def preflight_answer(request: http.Request, origin: str) -> http.Response:
-    """Allow an allowed origin what it asks for (Fetch, 4.8).
+def preflight_answer(request: http.Request, *, lasts: bool) -> http.Response:
+    """Allow the origin that asks what it asks for (Fetch, 4.8); for this once, unless it `lasts`.
 
     With credentials, `*` has no meaning in these headers (Fetch, 3.3.4), so they echo the request.
+    What lasts holds for other methods, too: allowed headers are kept apart from them (4.9).
     """
     response = answers.make(204)
-    answer_cors(response, origin, varies=True)
     asked, granted = request.headers, response.headers
-    granted["Access-Control-Max-Age"] = "600"
+    answer_cors(response, asked["origin"], varies=True)
+    granted["Access-Control-Max-Age"] = "600" if lasts else "0"
     granted["Access-Control-Allow-Methods"] = asked["access-control-request-method"]
     if "access-control-request-headers" in asked:
         granted["Access-Control-Allow-Headers"] = asked["access-control-request-headers"]
-    if asked.get("access-control-request-private-network") == "true":
+    if lasts and asked.get("access-control-request-private-network") == "true":
         granted["Access-Control-Allow-Private-Network"] = "true"
     return response

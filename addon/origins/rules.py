@@ -138,6 +138,35 @@ def allowed_origin(headers: http.Headers, allowed_origins: frozenset[Origin]) ->
         return None
 
 
+def page_origin(headers: http.Headers) -> Origin | None:
+    """The origin of the page that asks; None where it says none, or none that has a name."""
+    try:
+        return Origin.parse(headers.get("origin", ""))
+    except ValueError:
+        return None
+
+
+def told_why(headers: http.Headers, allowed_origins: frozenset[Origin]) -> str | None:
+    """The request's Origin as it stands, when its page may read why it is refused: an allowed one,
+    or one that its developer has likely meant to allow.
+    """
+    origin = page_origin(headers)
+    near = is_near(origin, allowed_origins) or origin in allowed_origins
+    return headers["origin"] if near else None
+
+
+def is_near(origin: Origin | None, allowed_origins: frozenset[Origin]) -> bool:
+    """Whether a page of this origin, which is not allowed, was likely meant to be.
+
+    Some are allowed, and it is of this machine, or of a host of theirs by another scheme or port:
+    Vite takes 5174 where 5173 is taken, and 127.0.0.1 is not localhost. No other page learns that
+    there is a proxy here.
+    """
+    if origin is None or not allowed_origins:
+        return False
+    return is_local(origin.host) or origin.host in {one.host for one in allowed_origins}
+
+
 def name_upstream(headers: http.Headers, own: Origin, upstream: Origin) -> None:
     """Put this origin of the upstream where Origin and Referer name the proxy's, in place.
 
