@@ -239,6 +239,18 @@ def test_a_cookie_that_is_not_utf8_keeps_its_bytes() -> None:
             "; Path=/; HttpOnly; SameSite=None; Secure; Max-Age=60",
         ),
         (CookieAttributes("strict", False, None), "; Path=/; HttpOnly; SameSite=Strict"),
+        (
+            CookieAttributes("none", True, 60, "/api", partitioned=True),
+            "; Path=/api; HttpOnly; SameSite=None; Secure; Partitioned; Max-Age=60",
+        ),
+        (
+            CookieAttributes("none", True, None, partitioned=True).twin,
+            "; Path=/; HttpOnly; SameSite=None; Secure",
+        ),
+        (
+            CookieAttributes("lax", False, None, "/api").twin,
+            "; Path=/api; HttpOnly; SameSite=None; Secure; Partitioned",
+        ),
     ],
 )
 def test_set_cookie_carries_its_attributes(attributes: CookieAttributes, text: str) -> None:

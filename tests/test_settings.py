@@ -65,8 +65,8 @@ def test_an_answer_may_take_seconds_or_any_time(text: str, seconds: float | None
         ("logout_redirect", "/a\r\nb", "a path or an http"),
         ("prefix", "api", "begins with /"),
         ("base_path", "/v1?x", "no query"),
-        ("samesite", "sometimes", "lax, strict or none"),
-        ("samesite", "", "lax, strict or none"),
+        ("samesite", "sometimes", "lax, strict, none or partitioned"),
+        ("samesite", "", "lax, strict, none or partitioned"),
         ("secure", "true", "auto, always or never"),
         ("max_age", "0", "400 days"),
         ("max_age", "-1", "400 days"),
@@ -121,6 +121,8 @@ def test_a_value_in_a_list_is_named_itself() -> None:
         ({"prefix": "/"}, "paths.prefix", ""),
         ({"base_path": "/v1/"}, "paths.base_path", "/v1"),
         ({"samesite": "Strict"}, "cookie.same_site", "strict"),
+        ({"samesite": "Partitioned"}, "cookie.same_site", "none"),
+        ({"samesite": "none"}, "cookie.partitioned", False),
         ({"max_age": "3600"}, "cookie.max_age", 3600),
         ({"login_body": "redact"}, "token.login_body", "redact"),
         ({"logout_redirect": "https://example.com/bye"}, "paths.logout_redirect",
@@ -155,7 +157,9 @@ def test_the_cookie_is_secure_on_tls_and_wherever_browsers_demand_it(
     assert parse(**changes).cookie.attributes(tls=tls).secure is secure
 
 
-@pytest.mark.parametrize("changes", [{"samesite": "none"}, {"cookie": "__Host-t"}])
+@pytest.mark.parametrize(
+    "changes", [{"samesite": "none"}, {"samesite": "partitioned"}, {"cookie": "__Host-t"}]
+)
 def test_a_cookie_that_browsers_would_reject_is_refused(changes: dict[str, object]) -> None:
     with pytest.raises(InvalidOption, match="cookie_auth_secure: 'never'"):
         parse(secure="never", **changes)

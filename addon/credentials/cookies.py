@@ -35,6 +35,10 @@ class CookieAttributes:
     max_age: int | None
     """Seconds, or None for a cookie that ends with the browser's session."""
     path: str = "/"
+    partitioned: bool = False
+    """Whether each site in whose pages ours stand in a frame has a cookie of its own (CHIPS:
+    Cookies Having Independent Partitioned State, 3).
+    """
 
     def __str__(self) -> str:
         return "".join(
@@ -42,9 +46,19 @@ class CookieAttributes:
                 f"; Path={self.path}; HttpOnly",
                 f"; SameSite={self.same_site.capitalize()}",
                 "; Secure" if self.secure else "",
+                "; Partitioned" if self.partitioned else "",
                 "" if self.max_age is None else f"; Max-Age={self.max_age}",
             )
         )
+
+    @property
+    def twin(self) -> "CookieAttributes":
+        """Those of the cookie of the same name and Path that stands beside this one: for browsers a
+        partitioned cookie and another one are two.
+        """
+        if self.partitioned:
+            return replace(self, partitioned=False)
+        return replace(self, partitioned=True, same_site="none", secure=True)
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,13 @@ OPTIONS = (
     Option(
         "cookie_auth_header_format", str, "{token}", "Value of that header, e.g. 'Bearer {token}'."
     ),
-    Option("cookie_auth_samesite", str, "lax", "SameSite of the cookie: lax, strict or none."),
+    Option(
+        "cookie_auth_samesite",
+        str,
+        "lax",
+        "SameSite of the cookie: lax, strict or none; or partitioned, which is none together with"
+        " Partitioned, for the app in an iframe of another site.",
+    ),
     Option(
         "cookie_auth_secure",
         str,
@@ -77,6 +83,7 @@ class CookieSettings:
 
     name: str
     same_site: str
+    partitioned: bool
     secure: str
     max_age: int | None
     max_age_of_token: bool
@@ -94,7 +101,12 @@ class CookieSettings:
         Raises InvalidOption.
         """
         name = read.text("cookie_auth_cookie", token)
-        same_site = read.text("cookie_auth_samesite", one_of("lax", "strict", "none"))
+        same_site = read.text(
+            "cookie_auth_samesite", one_of("lax", "strict", "none", "partitioned")
+        )
+        partitioned = same_site == "partitioned"
+        if partitioned:  # it is for pages that are in a frame, which get nothing else
+            same_site = "none"
         secure = read.text("cookie_auth_secure", one_of("auto", "always", "never"))
         # RFC 6265bis, 4.1.2.7 and 4.1.3: without Secure, browsers reject these cookies.
         if same_site == "none" or name.lower().startswith(SECURE_PREFIXES):
@@ -117,6 +129,7 @@ class CookieSettings:
         return cls(
             name=name,
             same_site=same_site,
+            partitioned=partitioned,
             secure=secure,
             max_age=max_age if isinstance(max_age, int) else None,
             max_age_of_token=max_age == "token",
@@ -135,7 +148,7 @@ class CookieSettings:
         """
         secure = self.secure == "always" or (self.secure == "auto" and tls)
         max_age = LASTING if lasting and not self.max_age_given else self.max_age
-        return CookieAttributes(self.same_site, secure, max_age)
+        return CookieAttributes(self.same_site, secure, max_age, partitioned=self.partitioned)
 
     def at_prefix(self, attributes: CookieAttributes, prefix: str) -> CookieAttributes:
         """Those of the cookies beside the token, such as the refresh token's.

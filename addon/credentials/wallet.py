@@ -267,6 +267,7 @@ class Wallet:
         at_prefix = self._at_prefix(self._attributes(session))
         kept = {**marked, self.companion: companion}
         return [
+            *self._twins_gone(brought),
             *(
                 set_cookie(name, value, attributes if slot == MAIN else at_prefix)
                 for slot, cookies in jars.items()
@@ -282,6 +283,7 @@ class Wallet:
         always = [self.name, self.refresh_jar.name] if self.renews else [self.name]
         names = dict.fromkeys([*always, *brought.names])
         return [
+            *self._twins_gone(brought),
             *self._gone(brought._replace(names=tuple(names)), {}),
             *self.api_fields((one._replace(value=None) for one in brought.api_cookies), NO_SESSION),
         ]
@@ -297,12 +299,28 @@ class Wallet:
         return set_cookie(self.companion, value, self._attributes(session))
 
     def expire_planted(self, brought: Brought) -> list[str]:
-        """Delete what stands below our cookies' own Path, where this proxy sets none."""
-        return [
+        """Delete what stands where this proxy sets none: below our cookies' own Path, or beside
+        them.
+        """
+        below = [
             expire_cookie(name, dataclasses.replace(self._attributes_of(name), path=path))
             for name in brought.doubtful
             for path in self._paths(brought.path)
             if path not in ("/", self._attributes_of(name).path)
+        ]
+        return [*self._twins_gone(brought), *below]
+
+    def _twins_gone(self, brought: Brought) -> list[str]:
+        """Delete the twins of what is doubtful, wherever they may stand.
+
+        A script of another port plants one beside an HttpOnly cookie, at the same Path; or it is of
+        before `cookie_auth_samesite` was changed. This goes before what is set, since browsers that
+        know no partitions take one for the other.
+        """
+        return [
+            expire_cookie(name, dataclasses.replace(self._attributes_of(name).twin, path=path))
+            for name in brought.doubtful
+            for path in dict.fromkeys((self._attributes_of(name).path, *self._paths(brought.path)))
         ]
 
     def _gone(self, brought: Brought, kept: dict[str, str]) -> list[str]:

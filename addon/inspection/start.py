@@ -94,6 +94,7 @@ def described(settings: Settings) -> list[str]:
         f"renewal: {paths.refresh_rule.text if paths.refresh_rule else 'none'}",
         f"claims that pages are told: {', '.join(settings.token.claims) or 'none'}",
         f"cookie: {age}, SameSite={settings.cookie.same_site.capitalize()}, {secure},"
+        f"{' Partitioned,' if settings.cookie.partitioned else ''}"
         f" {'encrypted' if settings.cookie.seal.active else 'in clear'}",
         f"recorded flows: {'without' if settings.redact else 'with'} tokens",
         *essentials(settings),
