@@ -325,7 +325,7 @@ def configuration() -> Configuration:
     wallets = Wallets(
         settings.cookie,
         settings.header,
-        settings.paths.prefix,
+        settings.upstreams.shared_prefix,
         keys,
         renews=settings.paths.refresh is not None,
         several=len(ctx.options.mode) > 1,
