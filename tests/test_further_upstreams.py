@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 from browser_client import Browser
+from exchanges.settings import OPTIONS, Settings
+from inspection import explain
+from mitmproxy.http import HTTPFlow
+from mitmproxy.io import FlowReader
 from page import Page
 from support import (
     ADDON,
@@ -463,6 +467,65 @@ def test_a_logout_may_be_at_the_login_s_host(hosts: Hosts, proxy_with: ProxyWith
     assert not hosts.received()
 
 
+def test_rules_hold_for_paths_at_other_hosts(hosts: Hosts, proxy_with: ProxyWith) -> None:
+    rules = (
+        "cookie_auth_login=POST /auth/token grant_type=password",
+        "cookie_auth_login=POST /second/*/callback",
+        "cookie_auth_refresh=POST /auth/token grant_type=refresh_token",
+        "cookie_auth_refresh_body=grant_type=refresh_token&refresh_token={refresh_token}",
+        "cookie_auth_logout=DELETE /auth/session",
+    )
+    others = [option for option in hosts.options if "auth_login" not in option]
+    page = Page(proxy_with(*others, *rules).client)
+    given = iter([("first", "r1"), ("second", "r2")])
+
+    def respond(request: Message) -> bytes:
+        token, refresh_token = next(given)
+        return answer(json.dumps({"authToken": token, "refreshToken": refresh_token}))
+
+    hosts.login.respond = respond
+    form = {"content_type": "application/x-www-form-urlencoded"}
+    got = page.post("/api/auth/token", "grant_type=password&password=x", **form)
+    assert got.body == b'{"loggedIn": true}'
+    assert page.cookies["auth-token"] == "first"
+    assert hosts.only("login").target == "/oauth/token"
+    hosts.data.respond = lambda request: answer(
+        "{}", 200 if request.one("auth-token") == "second" else 401
+    )
+    assert page.get("/data/rows").status == 200
+    renewal = hosts.received()["login"][0]
+    assert renewal.start == ("POST", "/oauth/token")
+    assert renewal.body == b"grant_type=refresh_token&refresh_token=r1"
+
+    hosts.second.answers('{"authToken": "of second"}')
+    assert page.post("/second/github/callback").body == b'{"loggedIn": true}'
+    assert hosts.only("second").target == "/x/github/callback"
+    page.get("/api/me")
+    assert hosts.only("api").one("auth-token") == "second"
+    page.request("DELETE", "/api/auth/session")
+    assert "auth-token" not in page.cookies
+    assert "auth-token~second" in page.cookies
+
+
+def test_what_is_learned_of_a_host_is_named_as_options_name_it(
+    start: Callable[..., Mitmdump], hosts: Hosts
+) -> None:
+    arguments = [
+        part for option in hosts.options if "auth_login" not in option for part in ("--set", option)
+    ]
+    mitmdump = start(*arguments)
+    page = Page(mitmdump.client)
+    _, stand_in = unlisted(page, hosts.login, "/api/auth/token")
+    mitmdump.wait_for_log(
+        "learned: POST /auth/token answers .* --set cookie_auth_login=/auth/token"
+    )
+    unlisted(page, hosts.second, "/second/token")
+    mitmdump.wait_for_log("learned: POST /second/token answers .* cookie_auth_login=/second/token")
+    page.get("/second/me", authorization=f"Bearer {page.jar['auth-token~second', '/']}")
+    page.get("/data/rows", authorization=f"Bearer {stand_in}")
+    mitmdump.wait_for_log("learned: a page sends the token in Authorization")
+
+
 # What flows
 
 
@@ -596,10 +659,11 @@ def test_the_front_end_gets_what_is_outside_of_all(
     cookies = str(frontend.last.one("cookie"))
     assert f"auth-token={token}" in cookies
     assert "auth-token~second=" in cookies
-    for name in ("auth-token~second-refresh", "auth-token~second-api-sid", "auth-token~x-id"):
+    beside = ("auth-token~second-refresh", "auth-token~second-api-sid", "auth-token-refresh")
+    for name in beside:
         page.plant(name, "x")
     page.get("/app.css")
-    assert not re.search(r"-refresh|-api-|-id", str(frontend.last.one("cookie")))
+    assert not re.search(r"-refresh|-api-", str(frontend.last.one("cookie")))
     page.post("/act", sec_fetch_site="same-site")
     assert frontend.last.one("cookie") is None
     frontend.close()
@@ -644,6 +708,19 @@ def test_a_wrong_entry_ends_start_up_with_one_line(
     said = "cookie_auth_upstream: '/files=files.example.com' is wrong; it must be PREFIX=URL"
     assert said in mitmdump.log
     assert "Traceback" not in mitmdump.log
+
+
+def test_no_host_gets_the_tokens_of_several_apis(hosts: Hosts, confdir: Path) -> None:
+    second = ("--mode", f"reverse:{hosts.second.url}@{free_port()}")
+    for word, code in ((" token", 1), ("", None)):
+        entry = f"cookie_auth_upstream=/data={hosts.data.url}{word}"
+        mitmdump = Mitmdump(hosts.api.url, *second, "--set", entry, confdir=confdir)
+        with running(mitmdump):
+            if code is None:
+                assert mitmdump.client.get("/data/rows").status == 200
+            else:
+                assert mitmdump.exit_code() == code
+                assert "without the word token: there are several APIs" in mitmdump.log
 
 
 def test_a_profile_has_them_as_a_list_and_that_is_told(
@@ -694,6 +771,23 @@ def test_a_replayed_flow_goes_where_it_went(hosts: Hosts, confdir: Path, tmp_pat
     with running(Mitmdump(hosts.api.url, "-C", str(flows), *options, confdir=confdir)):
         assert eventually(lambda: all(len(one.received) == 1 for one in hosts.all))
     assert hosts.received() == before
+
+    with flows.open("rb") as file:
+        found = [flow for flow in FlowReader(file).stream() if isinstance(flow, HTTPFlow)]
+    recorded = {flow.request.path: flow for flow in found}
+    settings = Settings.parse(
+        {
+            **{option.name: option.default for option in OPTIONS},
+            "cookie_auth_prefix": "/api",
+            "cookie_auth_upstream": [f"/data={hosts.data.url}/v2 token"],
+        }
+    )
+    data = recorded["/v2/rows"]
+    assert data.comment.startswith("/data/rows: cookie auth-token → header auth-token (")
+    rules = list(explain.rules(data, settings))
+    assert f"path: /data is of {hosts.data.url}/v2, whose /data/rows" in rules
+    shown = [flow.comment for flow in recorded.values() if flow.comment.startswith("/second")]
+    assert shown == ["/second/me: without a token: no auth cookie"]
 
 
 def test_a_request_for_another_host_survives_a_reload(

@@ -136,6 +136,9 @@ def test_options_name_what_is_there_without_the_prefix(prefix: str, entry: str, 
     assert there.api_path("/login?x") == f"{named}/login?x"
     assert settings.upstreams.of_option(f"POST {named}/*/x") == there.upstream
     assert settings.upstreams.of_option(f"{named}x") is None
+    seen = f"POST {entry.partition('=')[0]}/*/x"
+    assert settings.upstreams.to_browser(f"POST {named}/*/x") == seen
+    assert settings.upstreams.to_browser("/me") == f"{prefix}/me"
     assert there.paths.to_browser("/login") == f"{entry.partition('=')[0]}/login"
 
 

@@ -51,11 +51,11 @@ def _by_proxy(upstream: Origin | None, proxies: Proxies) -> str:
 
 def essentials(settings: Settings) -> list[str]:
     """What every user sets: the paths as the browser knows them, cookie and header."""
-    paths, prefix = settings.paths, settings.paths.prefix
-    logins = ", ".join(rule.under(prefix) for rule in paths.logins)
+    paths, seen = settings.paths, settings.upstreams.to_browser
+    logins = ", ".join(seen(rule.text) for rule in paths.logins)
     header = settings.header.format.value(b"{token}").decode()
     return [
-        f"login: {logins}; logout: {paths.logout.under(prefix)}",
+        f"login: {logins}; logout: {seen(paths.logout.text)}",
         f"cookie {settings.cookie.name} → header {settings.header.name}: {header}",
     ]
 

@@ -148,6 +148,12 @@ class Upstreams:
         covering = [(len(at), one) for at, one in places if strip_prefix(path, at) is not None]
         return max(covering, key=lambda found: found[0])[1] if covering else None
 
+    def to_browser(self, text: str) -> str:
+        """The path of an option, or its rule, as the browser has it."""
+        owner = self.of_option(text)
+        place, prefix = (self.places[owner.prefix], owner.prefix) if owner else ("", self.prefix)
+        return _PATH.sub(lambda match: prefix + match[0][len(place) :], text, count=1)
+
     def options_of(self, own: Upstream, values: Mapping[str, object]) -> dict[str, object]:
         """The options' values for an API of its own: those of a proxy for it alone.
 
