@@ -55,6 +55,7 @@ from inspection.inspector import Inspector  # noqa: E402
 from messages import answers, streaming  # noqa: E402
 from messages.answers import Refused  # noqa: E402
 from messages.headers import lower_names  # noqa: E402
+from origins import upstreams  # noqa: E402
 from profiles.reading import Profile  # noqa: E402
 from settings.option import InvalidOption  # noqa: E402
 from upstream import closing, connections, gaps, patches, reasons, redaction  # noqa: E402
@@ -311,6 +312,12 @@ def configuration() -> Configuration:
     if settings.redact and (names := patches.unknown(redaction.REPLACED)):
         what = f"false with this mitmproxy, whose {' and '.join(names)} cookie-auth does not know"
         raise InvalidOption("cookie_auth_redact", True, what)
+    modes = map(ProxyMode.parse, ctx.options.mode)
+    apis = {mode.address for mode in modes if isinstance(mode, ReverseMode)}
+    for one in settings.upstreams.entries if len(apis) > 1 else ():
+        if one.shares_token:
+            what = "without the word token: there are several APIs, and it would get that of each"
+            raise InvalidOption(upstreams.NAME, f"{one.prefix}={one.url} {upstreams.SHARED}", what)
     confdir = Path(ctx.options.confdir).expanduser()
     try:
         keys = companion.keys(settings.cookie.secrets, confdir)
@@ -325,7 +332,7 @@ def configuration() -> Configuration:
     wallets = Wallets(
         settings.cookie,
         settings.header,
-        settings.paths.prefix,
+        settings.upstreams.shared_prefix,
         keys,
         renews=settings.paths.refresh is not None,
         several=len(ctx.options.mode) > 1,

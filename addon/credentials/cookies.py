@@ -23,7 +23,7 @@ _FIELD_VALUE = re.compile(rb"[^\x00-\x20\x7f](?:[^\x00-\x08\x0a-\x1f\x7f]*[^\x00
 _VISIBLE = re.compile(r"[!-~]+")  # ASCII without blanks and controls
 
 # What follows the auth cookie's name in those of the cookies that go with it.
-_BESIDE = re.compile(r"(-\d+)?((-refresh|-login|-id|-t[1-3])?(\.\d+)?|-api-.*)")
+_BESIDE = re.compile(r"(-\d+)?(~\w*)?((-refresh|-login|-id|-t[1-3])?(\.\d+)?|-api-.*)", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,8 @@ def belongs(name: str, auth_cookie: str) -> bool:
 
     That is a piece (`auth-token.0`), a token beside it (`auth-token-refresh`, `-id`, `-t1`), the
     companion (`auth-token-login`), a cookie of the API's own (`auth-token-api-NAME`), or one of
-    these of another API on another port (`auth-token-8082`).
+    these of another API, on another port (`auth-token-8082`) or behind a prefix
+    (`auth-token~files`).
     """
     return name.startswith(auth_cookie) and _BESIDE.fullmatch(name, len(auth_cookie)) is not None
 

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import hashlib
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -14,6 +15,7 @@ from messages.answers import Refused
 from mitmproxy.connection import Client
 from mitmproxy.proxy.mode_specs import ReverseMode
 from origins.origin import Origin
+from origins.upstreams import Upstream
 from tokens.capture import Captured
 from tokens.lifetime import seconds_left
 
@@ -33,6 +35,9 @@ from credentials.stand_ins import MAIN, REFRESH, SUFFIXES
 
 _LONGEST_REMEMBERED = 16 * 1024  # bytes of Cookie fields; a foreign page may send any number
 _MOST_COMPANIONS = 8
+_OF_FURTHER_APIS = re.compile(r"~\w*(-login|(\.\d+)?)", re.ASCII)
+"""What follows the auth cookie's name in the token cookies, and their companions, of the APIs of
+`cookie_auth_upstream`."""
 
 
 class Brought(NamedTuple):
@@ -91,10 +96,12 @@ class Wallet:
     notary: Notary
     tls: bool
     """Whether the browser's connection has TLS."""
+    other_host: str = ""
+    """The origin of a further host that shares the token; empty for the API itself."""
 
     @property
     def api(self) -> str:
-        """The API's origin."""
+        """The API's origin, which tokens are bound to."""
         return self.notary.api
 
     @cached_property
@@ -113,7 +120,8 @@ class Wallet:
 
     @cached_property
     def api_cookies(self) -> ApiCookies:
-        return ApiCookies(f"{self.name}-api-", self.notary, self.cookie.seal)
+        notary = dataclasses.replace(self.notary, api=self.other_host or self.api)
+        return ApiCookies(f"{self.name}-api-", notary, self.cookie.seal)
 
     @property
     def companion(self) -> str:
@@ -218,6 +226,8 @@ class Wallet:
 
     def is_for_the_api_only(self, name: str) -> bool:
         """Whether a cookie of ours is none of the front end's: all but the token itself."""
+        if name.startswith(f"{self.name}~"):
+            return _OF_FURTHER_APIS.fullmatch(name, len(self.name)) is None
         return self.owns(name) and not self.jar.owns(name) and name != self.companion
 
     # Writing
@@ -385,15 +395,20 @@ class Wallets:
         self._several = several
         self._wallets: dict[object, Wallet] = {}
 
-    def of(self, client: Client, *, tls: bool | None = None) -> Wallet:
+    def of(
+        self, client: Client, *, tls: bool | None = None, upstream: Upstream | None = None
+    ) -> Wallet:
         """The wallet for a browser's connection, which came in through a reverse mode.
 
-        `tls` says whether it has TLS, where something stands before it that may know better.
+        `tls` says whether it has TLS, where something stands before it that may know better;
+        `upstream` is the one of `cookie_auth_upstream` that is asked, if it is one.
         """
         mode, port = client.proxy_mode, client.sockname and client.sockname[1]
         tls = client.tls if tls is None else tls
-        key = mode.full_spec, port, tls
-        if key not in self._wallets:
+        key = mode.full_spec, port, tls, upstream
+        if key not in self._wallets and upstream:
+            self._wallets[key] = _further(self.of(client, tls=tls), upstream)
+        elif key not in self._wallets:
             assert isinstance(mode, ReverseMode)
             name = self._cookie.name
             self._wallets[key] = Wallet(
@@ -406,6 +421,24 @@ class Wallets:
                 tls=tls,
             )
         return self._wallets[key]
+
+
+def _further(wallet: Wallet, upstream: Upstream) -> Wallet:
+    """The wallet for a further upstream, made from that of the API of `--mode`.
+
+    Of one that shares the token it is the same, but for the cookies of the host's own, which go to
+    no other. That of another API has names, and marks, of its own.
+    """
+    origin = str(upstream.origin)
+    if upstream.shares_token:
+        return dataclasses.replace(wallet, other_host=origin)
+    return dataclasses.replace(
+        wallet,
+        cookie=wallet.cookie.without_forwarded(),
+        prefix=upstream.prefix,
+        name=f"{wallet.name}{upstream.cookie}",
+        notary=dataclasses.replace(wallet.notary, api=origin),
+    )
 
 
 def _doubtful(ours: Pairs, counting: Pairs) -> set[str]:

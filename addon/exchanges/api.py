@@ -42,6 +42,7 @@ from exchanges import (
     renewal,
     signing_out,
     translating,
+    upstreams,
 )
 from exchanges.answer_heads import AnswerHeads
 from exchanges.exchange import Asked, Exchange
@@ -320,7 +321,8 @@ class Api(Exchange):
 
     def _note_own_credential(self, asked: Asked) -> None:
         """Tell, once, of a credential that a page holds though the proxy did not hand it out."""
-        if asked.cors and not self.held.names and MARK in self._own_authorization():
+        has_own = not self.settings.is_further_api  # that of another may go there
+        if asked.cors and has_own and not self.held.names and MARK in self._own_authorization():
             said = "a page of %s sends a stand-in without its cookies: credentials: 'include'"
             self.proxy.once.warn(("credentials", asked.cors), said, asked.cors)
         if self.token is not None or self.stood or not asked.is_browser:
@@ -463,9 +465,8 @@ class Api(Exchange):
         self.leak_alarm.check_headers(response)
         self.answer_cors(response)
         if not references.REFERENCES.isdisjoint(headers.names):
-            upstream = Origin.parse(self.upstream)
-            paths = settings.paths
-            references.rewrite_references(headers, upstream, paths.prefix, paths.base_path)
+            asked, *others = upstreams.places(self)
+            references.rewrite_references(headers, *asked, others)
         answer_policy.apply(headers)
         is_browser = self.browser_asks
         if is_browser and request.headers.get("sec-fetch-mode") != "navigate":

@@ -178,12 +178,14 @@ class Exchange:
 
     @property
     def settings(self) -> Settings:
-        return self.proxy.settings
+        return self.proxy.settings.at(self.flow.metadata.get(notes.UPSTREAM))
 
     @cached_property
     def wallet(self) -> Wallet:
         """The cookies for the flow's API and browser."""
-        return self.proxy.configured.wallets.of(self.flow.client_conn, tls=self.tls)
+        return self.proxy.configured.wallets.of(
+            self.flow.client_conn, tls=self.tls, upstream=self.settings.upstream
+        )
 
     @property
     def own(self) -> Origin | None:

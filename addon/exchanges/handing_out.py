@@ -342,7 +342,7 @@ def _listed_as(exchange: "Api") -> str:
         return ""
     if request.method in SAFE_METHODS or sent.says_refresh or sent.renews > sent.has_password:
         return ""
-    path = request.path.partition("?")[0].removeprefix(exchange.settings.paths.base_path)
+    path = exchange.settings.api_path(request.path.partition("?")[0])
     steps = filter(None, path.split("/"))
     told = all(is_plain(step) or _VERSION.fullmatch(step) for step in steps)
     return path if told else ""

@@ -201,6 +201,8 @@ def tell_login(exchange: "Api", new: list[Candidate], *, renews: bool) -> None:
 
 def _tell_missed(exchange: "Api", asked: str, options: list[tuple[str, str]]) -> None:
     """`cookie_auth_login` was given, and nobody asks for that path."""
+    if exchange.settings.is_further_api:
+        return
     if exchange.settings.login_given and not exchange.proxy.learned.was_hit(exchange.wallet.api):
         exchange.proxy.once.warn(
             ("missed", exchange.wallet.api, asked),
@@ -261,7 +263,12 @@ def tell_logout(exchange: "Api") -> None:
 
 
 def _tell(exchange: "Api", evidence: str, options: list[tuple[str, str]]) -> None:
-    """One line with the options that say the same; and it is kept for the profile."""
+    """One line with the options that say the same; and it is kept for the profile.
+
+    Of an API beside that of `--mode` only where its login is: other options hold for both.
+    """
+    if exchange.settings.is_further_api and options[0][0] != "login":
+        return
     learned, api = exchange.proxy.learned, exchange.wallet.api
     for name, value in options:
         learned.found(api, Finding(name, value, evidence))
@@ -280,8 +287,7 @@ def _written(header: HeaderSettings) -> str:
 
 
 def _path(exchange: "Api") -> str:
-    path = exchange.flow.request.path.partition("?")[0]
-    return path.removeprefix(exchange.settings.paths.base_path) or "/"
+    return exchange.settings.api_path(exchange.flow.request.path.partition("?")[0])
 
 
 def _body(exchange: "Api") -> bytes:

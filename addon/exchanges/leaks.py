@@ -12,7 +12,7 @@ from messages.redacted import Redacted
 from messages.streaming import Recorder
 from messages.text import printable
 from mitmproxy import http
-from origins.bodies import AddressStream
+from origins.bodies import AddressStreams
 from origins.paths import normalise
 from tokens import capture
 from tokens.search import Needle, Search, replaced
@@ -71,7 +71,7 @@ class LeakAlarm:
             return False
         return streaming.is_json(response.headers) and not streaming.is_series(response.headers)
 
-    def stream(self, response: http.Response, addresses: AddressStream | None = None) -> None:
+    def stream(self, response: http.Response, addresses: AddressStreams | None = None) -> None:
         """Let the body stream, and look for tokens as it passes; what is compressed, decoded.
 
         Behind the search, `addresses` replaces those of the API.
@@ -117,7 +117,7 @@ class LeakAlarm:
         self,
         search: Search,
         decoder: Decoder | None,
-        addresses: AddressStream | None,
+        addresses: AddressStreams | None,
         chunk: bytes,
     ) -> bytes:
         passed = bytearray()

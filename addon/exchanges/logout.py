@@ -10,7 +10,7 @@ from mitmproxy import http
 from origins import rules
 from origins.path_rules import Meaning
 
-from exchanges import notes, translating
+from exchanges import notes, translating, upstreams
 from exchanges.api import Api
 from exchanges.exchange import Asked, add_cookies
 from exchanges.settings import Settings
@@ -58,6 +58,7 @@ class Logout(Api):
                 told.note_token(token)
                 self.flow.metadata[notes.ASKED_BY] = request.method
                 request.method, request.path = self.settings.paths.logout_upstream or ("", "")
+                upstreams.send_home(told)
 
     async def request_head(self) -> None:
         """Nothing goes on."""

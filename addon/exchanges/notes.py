@@ -5,6 +5,8 @@ replay from a file, and mitmproxy's filter `~meta` finds it. Never a secret, whi
 save with the flow: those are in the exchange.
 """
 
+from origins import upstreams
+
 KIND = "cookie_auth"
 """Which kind of exchange it is: a name in `router.KINDS`."""
 REFUSAL = "cookie_auth_refusal"
@@ -52,6 +54,8 @@ LOGGED_OUT = "cookie_auth_logged_out"
 """Whether the page has logged out at the API itself."""
 LEFT_ALONE = "cookie_auth_left_alone"
 """What passed though it looks like a token, as it may be told."""
+UPSTREAM = upstreams.NOTED
+"""The prefix of the one of `cookie_auth_upstream` that the request goes to, if it is one."""
 
 PREFIX = KIND
 """Of the names of all of them."""

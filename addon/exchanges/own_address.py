@@ -6,9 +6,9 @@ from messages import streaming
 from messages.headers import without_digests
 from messages.text import media_type
 from mitmproxy import http
-from origins.bodies import AddressStream, ApiAddress, may_name_addresses
-from origins.origin import Origin
+from origins.bodies import AddressStream, AddressStreams, ApiAddress, may_name_addresses
 
+from exchanges import upstreams
 from exchanges.exchange import printable_path
 from exchanges.leaks import decoded
 
@@ -23,13 +23,15 @@ def replace(exchange: "Api", response: http.Response) -> None:
     body = decoded(response)
     if len(body) > streaming.STREAM_ABOVE:
         return
-    new = _address(exchange).replaced(body, own, exchange.settings.paths.prefix)
+    new = body
+    for address, prefix in _addresses(exchange):
+        new = address.replaced(new, own, prefix)
     if new is not body:
         response.content = new
         without_digests(response.headers)
 
 
-def stream(exchange: "Api", response: http.Response) -> AddressStream | None:
+def stream(exchange: "Api", response: http.Response) -> AddressStreams | None:
     """What does so in a body that streams; None for one that is long, or is to be saved."""
     if not _wants_it(exchange, response) or not (own := exchange.own):
         return None
@@ -39,12 +41,13 @@ def stream(exchange: "Api", response: http.Response) -> AddressStream | None:
         or "attachment" in headers.get("content-disposition", "").lower()
     ):
         return None
-    return AddressStream(_address(exchange), own, exchange.settings.paths.prefix)
+    found = (AddressStream(address, own, prefix) for address, prefix in _addresses(exchange))
+    return AddressStreams(tuple(found))
 
 
 def tell(exchange: "Api", response: http.Response) -> None:
     """Tell once, of each API, where it names its own address and that is passed on."""
-    once, about = exchange.proxy.once, ("own address", exchange.wallet.api)
+    once, about = exchange.proxy.once, ("own address", exchange.upstream)
     if once.has_told(about) or exchange.settings.origins.rewrites_bodies:
         return
     kind, request = media_type(response.headers), exchange.flow.request
@@ -54,12 +57,12 @@ def tell(exchange: "Api", response: http.Response) -> None:
     # is looked at as it stands.
     worth = kind == "text/html" or "/.well-known/" in request.path
     body = decoded(response) if worth else response.raw_content or b""
-    if _address(exchange).is_in(body):
+    if _addresses(exchange)[0][0].is_in(body):
         said = (
             "%s %s: the API's answer names its own address, %s, which leads past the proxy; to put"
             " the proxy's there: --set cookie_auth_rewrite_bodies=true"
         )
-        once.warn(about, said, request.method, printable_path(request), exchange.wallet.api)
+        once.warn(about, said, request.method, printable_path(request), exchange.upstream)
 
 
 def _wants_it(exchange: "Api", response: http.Response) -> bool:
@@ -71,5 +74,9 @@ def _wants_it(exchange: "Api", response: http.Response) -> bool:
     )
 
 
-def _address(exchange: "Api") -> ApiAddress:
-    return ApiAddress.of(Origin.parse(exchange.wallet.api), exchange.settings.paths.base_path)
+def _addresses(exchange: "Api") -> list[tuple[ApiAddress, str]]:
+    """Of the upstream that is asked and of the others, each with its prefix."""
+    return [
+        (ApiAddress.of(origin, base_path), prefix)
+        for origin, prefix, base_path in upstreams.places(exchange)
+    ]

@@ -55,7 +55,7 @@ async def ask_once(exchange: "Api") -> None:
         return await own_requests.send(own, exchange.proxy.mitm_options)
 
     request = exchange.flow.request
-    asked = [request.method, request.path, exchange.session.id]
+    asked = [request.method, exchange.upstream, request.path, exchange.session.id]
     asked += [request.headers.get(name, "") for name in _TELLING]
     body = hashlib.sha256(real(request.raw_content or b"")).hexdigest()
     answered = await exchange.proxy.page_refreshes.run(

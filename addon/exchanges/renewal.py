@@ -13,7 +13,7 @@ from tokens.capture import Captured, TokenHeader
 from tokens.lifetime import seconds_left, size_and_expiry
 from upstream import own_requests
 
-from exchanges import leaks, notes
+from exchanges import leaks, notes, upstreams
 from exchanges.exchange import Exchange
 
 # The API's word that the refresh token is no good (RFC 6749, 5.2, and what servers say beside it).
@@ -123,6 +123,7 @@ class Renewal(OwnRequest):
         template = settings.token.refresh_request
         assert template
         template.fill(request, refresh_token, settings.header.name)
+        upstreams.send_home(self)
         if settings.redact:
             written = (form.encode() for form in template.written(refresh_token))
             self.redacted_body = settings.recorded(request.raw_content or b"", *written)
@@ -188,5 +189,7 @@ def own_flow(exchange: Exchange) -> http.HTTPFlow:
     """A request of the proxy's own, made after that of a browser."""
     own: http.HTTPFlow = exchange.flow.copy()
     own.metadata = {}
+    if upstream := exchange.settings.upstream:
+        own.metadata[notes.UPSTREAM] = upstream.prefix
     own.comment = own.marked = ""
     return own

@@ -21,7 +21,7 @@ from origins.path_rules import Meaning
 from origins.rules import Verdict
 from origins.speculation import is_speculative
 
-from exchanges import hints, notes, received
+from exchanges import hints, notes, received, upstreams
 from exchanges.answer_heads import AnswerHeads
 from exchanges.api import Api
 from exchanges.by_body import ByBody
@@ -37,6 +37,7 @@ from exchanges.refresh import Refresh
 from exchanges.refusal import Refusal
 from exchanges.renewal import Renewal, Retry
 from exchanges.session import SessionState
+from exchanges.settings import Settings
 from exchanges.speculation import Speculation
 
 API_KINDS: tuple[type[Exchange], ...] = (
@@ -120,7 +121,9 @@ class Router:
     def _as_before(made: _Decision, flow: http.HTTPFlow, proxy: Proxy) -> Exchange:
         request = flow.request
         request.headers = IndexedHeaders.with_fields(made.head.fields)
-        request.data.path, request.data.authority = made.head.path, made.head.authority
+        data, head = request.data, made.head
+        data.path, data.authority, data.scheme = head.path, head.authority, head.scheme
+        data.host, data.port = head.host, head.port
         flow.metadata.update(made.metadata)
         exchange = Api(flow, proxy)
         vars(exchange).update(made.state)
@@ -145,6 +148,9 @@ def route(flow: http.HTTPFlow, proxy: Proxy) -> Exchange:
         own, verdict = judge(request, flow.client_conn, proxy)
         flow.metadata[notes.ADDRESS] = str(own)
     flow.metadata[notes.TRUSTED] = verdict.trusted
+    if further := settings.upstreams.find(request.path):
+        upstreams.lead_to(flow, further)
+        settings = settings.at(further.prefix)
     api_target = paths.strip_prefix(request.path, settings.paths.prefix)
     asked = Asked(
         method=request.method,
@@ -163,7 +169,7 @@ def route(flow: http.HTTPFlow, proxy: Proxy) -> Exchange:
     if asked.cors:
         flow.metadata[notes.CORS] = asked.cors
     if api_target is not None:
-        _begin_for_the_api(flow, proxy, api_target, asked)
+        _begin_for_the_api(flow, proxy, settings, api_target, asked)
     elif settings.paths.frontend:
         FrontEnd(flow, proxy).begin(asked)
     else:
@@ -197,11 +203,12 @@ def judge(request: http.Request, client: Client, proxy: Proxy) -> tuple[Origin, 
     return own, verdict
 
 
-def _begin_for_the_api(flow: http.HTTPFlow, proxy: Proxy, target: str, asked: Asked) -> None:
-    request, settings = flow.request, proxy.settings
-    upstream = Origin.of(request.scheme, request.host, request.port)
+def _begin_for_the_api(
+    flow: http.HTTPFlow, proxy: Proxy, settings: Settings, target: str, asked: Asked
+) -> None:
+    request = flow.request
     request.path = paths.upstream_target(target, settings.paths.base_path)
-    path = paths.normalise(request.path)
+    path = paths.normalise(settings.ruled_path(target))
     asked = asked._replace(path=path, means=settings.paths.rules.meaning(asked.method, path))
     assert isinstance(request.headers, IndexedHeaders)
     hints.without_nothing(request.headers, settings, proxy.once)
@@ -212,6 +219,7 @@ def _begin_for_the_api(flow: http.HTTPFlow, proxy: Proxy, target: str, asked: As
     if acts and not asked.verdict.trusted:
         raise Refused.cross_origin(asked.page)
     kind(flow, proxy).begin(asked)
+    upstream = Origin.of(request.scheme, request.host, request.port)
     headers, told = request.headers, settings.origins.forwarded
     assert isinstance(headers, IndexedHeaders)
     addresses.forward(headers, asked.own if told else None, client_address(flow))

@@ -1,14 +1,18 @@
 """All options, and their values as one frozen, validated `Settings`."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from credentials import options as credential_options
 from credentials.options import CookieSettings, HeaderSettings
 from messages import options as message_options
+from messages.answers import Refused
 from messages.redacted import Redacted
 from origins import options as origin_options
+from origins import upstreams
 from origins.options import OriginSettings, PathSettings
+from origins.paths import upstream_target
+from origins.upstreams import NO_UPSTREAMS, Upstream, Upstreams
 from profiles import options as profile_options
 from settings.option import Reader
 from tokens import options as token_options
@@ -18,6 +22,7 @@ from upstream.options import NetworkSettings
 
 OPTIONS = (
     *origin_options.OPTIONS,
+    *upstreams.OPTIONS,
     *token_options.OPTIONS,
     *credential_options.OPTIONS,
     *upstream_options.OPTIONS,
@@ -47,6 +52,13 @@ class Settings:
     """Whether nobody has said where a login is, nor where its token stands: a login that is not as
     expected counts as unlisted then."""
     login_given: bool
+    upstreams: Upstreams = NO_UPSTREAMS
+    upstream: Upstream | None = None
+    """The one that these settings hold for; None for the API of `--mode`."""
+    named_under: str | None = None
+    """What stands before a target where options name it, if that is not the base path."""
+    further: Mapping[str, "Settings"] = field(default_factory=dict, repr=False, compare=False)
+    """Those for the other upstreams, by their prefix."""
 
     @classmethod
     def parse(
@@ -61,7 +73,7 @@ class Settings:
         """
         read = Reader(values, given)
         paths = PathSettings.read(read)
-        return cls(
+        found = cls(
             cookie=CookieSettings.read(read, environ or {}),
             header=HeaderSettings.read(read),
             token=TokenSettings.read(read, paths.refresh),
@@ -72,7 +84,47 @@ class Settings:
             keep_frontend=read.flag("cookie_auth_keep_frontend"),
             lenient={"cookie_auth_login", "cookie_auth_token"}.isdisjoint(given),
             login_given="cookie_auth_login" in given,
+            upstreams=Upstreams.read(read, paths.prefix),
         )
+        further = {}
+        for one in found.upstreams.entries:
+            if one.shares_token:
+                named_under = paths.base_path + found.upstreams.places[one.prefix]
+                at_its = replace(paths, prefix=one.prefix, base_path=one.base_path)
+                at = replace(found, paths=at_its, named_under=named_under)
+            else:
+                at = cls.parse(found.upstreams.options_of(one, values), environ, given)
+            further[one.prefix] = replace(at, upstreams=found.upstreams, upstream=one)
+        return replace(found, further=further)
+
+    def at(self, prefix: str | None) -> "Settings":
+        """Those for the upstream behind this prefix; None for the API of `--mode`.
+
+        Raises Refused.
+        """
+        if prefix is None:
+            return self
+        if found := self.further.get(prefix):
+            return found
+        raise Refused("addon_not_loaded", f"cookie_auth_upstream has no {prefix} any more.")
+
+    def ruled_path(self, target: str) -> str:
+        """In which the paths of options are looked for, from the target without the prefix.
+
+        What a host that shares the token is asked for is named as if it were the API's itself.
+        """
+        at = self.paths.base_path if self.named_under is None else self.named_under
+        return upstream_target(target, at)
+
+    def api_path(self, target: str) -> str:
+        """How options name what the upstream is asked for: without prefix and base path."""
+        rest = target.removeprefix(self.paths.base_path) or "/"
+        return self.upstreams.api_path(self.upstream, rest)
+
+    @property
+    def is_further_api(self) -> bool:
+        """Whether they hold for an API beside that of `--mode`, with a token of its own."""
+        return self.upstream is not None and not self.upstream.shares_token
 
     def recorded(self, data: bytes, *secrets: bytes) -> bytes:
         """A header's value or a body; recorded without these secrets if flows are redacted."""

@@ -46,8 +46,9 @@ class Heads:
 
     def takes(self, target: str) -> bool:
         """Whether a request for this target may go the short way. Raises Refused."""
-        outside = paths.strip_prefix(target, self.proxy.settings.paths.prefix) is None
-        return outside and self.why_not() == ""
+        settings = self.proxy.settings
+        outside = paths.strip_prefix(target, settings.paths.prefix) is None
+        return outside and not settings.upstreams.find(target) and self.why_not() == ""
 
     def to_front_end(self, request: http.Request, client: Client) -> Sent:
         """Make a GET or HEAD without a body the front end's, in place. Raises Refused."""

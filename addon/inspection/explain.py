@@ -85,13 +85,16 @@ def _origin(request: http.Request, own: Origin, settings: Settings) -> str:
 
 
 def _path(request: http.Request, settings: Settings) -> str:
+    upstream = settings.upstreams.find(request.path)
+    settings = settings.at(upstream.prefix if upstream else None)
     api_target = paths.strip_prefix(request.path, settings.paths.prefix)
     if api_target is None:
         return f"outside {settings.paths.prefix}, so it is the front end's"
-    path = paths.normalise(paths.upstream_target(api_target, settings.paths.base_path))
+    path = paths.normalise(settings.ruled_path(api_target))
+    whose = f"{upstream.prefix} is of {upstream.url}, whose" if upstream else "the API's"
     means = settings.paths.rules.meaning(request.method, path, login_like.members(request))
     said = "" if means is Meaning.NONE else f", which is the {means.value} path"
-    return f"the API's {phrases.printable(path)}{said}"
+    return f"{whose} {phrases.printable(path)}{said}"
 
 
 def curl(flow: http.HTTPFlow, settings: Settings) -> str:

@@ -101,6 +101,8 @@ class Inspector:
             return
         for line in start.summary(settings, listeners):
             logger.info("%s", line)
+        for line in start.further(settings):
+            logger.info("%s", line)
         self.tell_what_a_profile_widens()
         web = version.VERSION if "web_port" in options else None
         mitmweb.show_comments(options)
@@ -112,7 +114,8 @@ class Inspector:
                 " fails may get mitmproxy's own pages; see addon/upstream/gaps.py",
                 *(version.VERSION, ", ".join(self.unknown)),
             )
-        if warnings := start.warnings(listeners, settings.paths.frontend, web):
+        warnings = start.warnings(listeners, settings.paths.frontend, web)
+        if warnings := [*warnings, *start.warnings_of_further(settings)]:
             logger.warning("%s", "; ".join(warnings))
 
     def tell_what_a_profile_widens(self) -> None:
@@ -168,7 +171,8 @@ class Inspector:
         if notes.CAPTURED in flow.metadata and flow.response:
             fields = flow.response.headers.get_all("set-cookie")
             pairs = [field.partition(";")[0].partition("=")[::2] for field in fields]
-            wallet = self.proxy.configured.wallets.of(flow.client_conn)
+            upstream = self.proxy.settings.at(flow.metadata.get(notes.UPSTREAM)).upstream
+            wallet = self.proxy.configured.wallets.of(flow.client_conn, upstream=upstream)
             token = wallet.jar.read(pairs)
             return token.decode("utf-8", "replace") if token else None
         return None
@@ -185,12 +189,15 @@ class Inspector:
     def status(self) -> Sequence[str]:
         """Show cookie-auth's settings in words, the last login, and what it learned of each API."""
         settings = self._settings()
+        own = (str(one.origin) for one in settings.upstreams.entries if not one.shares_token)
+        apis = dict.fromkeys([*_apis(), *own])
         return [
             *(f"proxy: {mode}" for mode in ctx.options.mode),
             *start.described(settings),
+            *start.further(settings),
             f"last login: {self.proxy.last_login or 'none yet'}",
             f"front-end requests that took the short way: {self.proxy.short_ways}",
-            *chain.from_iterable(learned.lines(self.proxy.learned, api) for api in _apis()),
+            *chain.from_iterable(learned.lines(self.proxy.learned, api) for api in apis),
         ]
 
     @command.command("cookie_auth.explain")  # type: ignore[untyped-decorator, unused-ignore]

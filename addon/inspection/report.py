@@ -105,7 +105,7 @@ def _outcome(flow: http.HTTPFlow, settings: Settings) -> str:
         size = token_size(metadata[notes.CAPTURED])
         return f"login: token ({size}) → cookie {settings.cookie.name}"
     if metadata.get(notes.INJECTED):
-        main = re.compile(re.escape(settings.cookie.name) + r"(-\d+)?(\.\d+)?")
+        main = re.compile(re.escape(settings.cookie.name) + r"(-\d+)?(~\w*)?(\.\d+)?")
         names = [name for name in metadata[notes.COOKIES] if main.fullmatch(name)]
         size = token_size(metadata[notes.SENT])
         header = metadata.get(notes.HEADER, settings.header.name)
@@ -125,4 +125,4 @@ def _outcome(flow: http.HTTPFlow, settings: Settings) -> str:
 
 def _is_the_front_ends(flow: http.HTTPFlow, settings: Settings) -> bool:
     outside = paths.strip_prefix(browser_path(flow), settings.paths.prefix) is None
-    return outside and settings.paths.frontend is not None
+    return outside and settings.paths.frontend is not None and notes.UPSTREAM not in flow.metadata

@@ -1,6 +1,6 @@
 """What is said at start-up: where to go, what is set, and what may be wrong with it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from credentials.options import LASTING
@@ -51,12 +51,12 @@ def _by_proxy(upstream: Origin | None, proxies: Proxies) -> str:
 
 def essentials(settings: Settings) -> list[str]:
     """What every user sets: the paths as the browser knows them, cookie and header."""
-    paths, prefix = settings.paths, settings.paths.prefix
-    logins = ", ".join(rule.under(prefix) for rule in paths.logins)
+    paths, seen = settings.paths, settings.upstreams.to_browser
+    logins = ", ".join(seen(rule.text) for rule in paths.logins)
     header = settings.header.format.value(b"{token}").decode()
     return [
-        f"login: {logins}; logout: {paths.logout.under(prefix)}"
-        + (f"; session: {prefix}{paths.session}" if paths.session else ""),
+        f"login: {logins}; logout: {seen(paths.logout.text)}"
+        + (f"; session: {seen(paths.session)}" if paths.session else ""),
         f"cookie {settings.cookie.name} → header {settings.header.name}: {header}",
     ]
 
@@ -128,6 +128,24 @@ def warnings(
             " (CVE-2025-23217): use 11.1.2 or newer"
         )
     return found
+
+
+def further(settings: Settings) -> Iterator[str]:
+    """One line for each of `cookie_auth_upstream`: where it goes, and whose token it gets."""
+    for one in settings.upstreams.entries:
+        way = _by_proxy(one.origin, settings.network.proxies)
+        own = f"an API of its own (cookie {settings.cookie.name}{one.cookie})"
+        whose = "one login with the API, whose token it gets" if one.shares_token else own
+        yield f"{one.prefix} goes to {one.url}{way}: {whose}"
+
+
+def warnings_of_further(settings: Settings) -> list[str]:
+    """What may be a danger of those."""
+    return [
+        f"the token goes to {one.origin} in clear text: is there no https?"
+        for one in settings.upstreams.entries
+        if one.origin.scheme == "http" and not _is_loopback(one.origin.host.strip("[]"))
+    ]
 
 
 def _is_same_server(one: Origin, other: Origin) -> bool:

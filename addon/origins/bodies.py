@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from itertools import islice, product
+from typing import NamedTuple
 
 from origins.origin import Origin
 
@@ -138,6 +139,23 @@ class AddressStream:
         passed, end = self._address.replaced_in(data, self._own, self._prefix, start, start + up_to)
         self._last, self._held = data[:end][-1:], data[end:]
         return passed
+
+
+class AddressStreams(NamedTuple):
+    """Several, one behind the other."""
+
+    streams: tuple[AddressStream, ...]
+
+    def feed(self, chunk: bytes) -> bytes:
+        for one in self.streams:
+            chunk = one.feed(chunk)
+        return chunk
+
+    def end(self) -> bytes:
+        left = b""
+        for one in self.streams:
+            left = one.feed(left) + one.end()
+        return left
 
 
 def _written(own: Origin, prefix: str, scheme: bytes | None, slash: bytes) -> bytes:

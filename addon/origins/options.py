@@ -192,8 +192,13 @@ class PathSettings:
         return PathRules(tuple(found))
 
     def to_browser(self, upstream_path: str) -> str:
-        """An upstream path as the browser knows it: base path off, prefix on."""
+        """An upstream path as the browser knows it: base path off, prefix on.
+
+        One above the base path is that of all that the proxy serves there.
+        """
         rest = strip_prefix(upstream_path, self.base_path)
+        if rest is None and strip_prefix(self.base_path, upstream_path.rstrip("/")) is not None:
+            rest = ""
         return upstream_path if rest is None else self.prefix + rest or "/"
 
 

@@ -67,10 +67,6 @@ class PathRule:
             "" if pattern != written else base_path + written,
         )
 
-    def under(self, prefix: str) -> str:
-        """The rule as the browser knows it."""
-        return self.text.replace("/", f"{prefix}/", 1)
-
     def takes(self, method: str, normalised: str) -> bool:
         """Whether a request with this method and path is meant, as far as its head tells."""
         return self.method in ("", method.upper()) and _meet(self.segments, _segments(normalised))

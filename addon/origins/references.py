@@ -1,6 +1,7 @@
 """References in an upstream's answer, which the browser must follow through the proxy."""
 
 import re
+from collections.abc import Iterable
 
 from mitmproxy import http
 
@@ -11,6 +12,7 @@ from origins.paths import strip_prefix, upstream_target
 _REFERENCE = re.compile(
     r"(?:(?:(?P<scheme>https?):)?//(?P<authority>[^/?#\\]*))?(?P<target>.*)", re.IGNORECASE
 )
+_AUTHORITY = re.compile(r"(?:https?:)?//", re.IGNORECASE)
 # What URL parsers drop, wherever it stands and at the ends (WHATWG URL, 4.4).
 _DROPPED = re.compile(r"[\t\r\n]|^[\x00-\x20]+|[\x00-\x20]+$")
 # HTML, 4.2.5.3, shared declarative refresh steps: `url=` may be missing.
@@ -47,13 +49,29 @@ def to_browser(reference: str, upstream: Origin, prefix: str, base_path: str) ->
     return reference if seen.startswith(("//", "/\\")) else seen
 
 
+Place = tuple[Origin, str, str]
+"""An upstream, the prefix behind which it is, and its base path."""
+
+
 def rewrite_references(
-    headers: http.Headers, upstream: Origin, prefix: str, base_path: str
+    headers: http.Headers,
+    upstream: Origin,
+    prefix: str,
+    base_path: str,
+    others: Iterable[Place] = (),
 ) -> None:
-    """Apply `to_browser` to the fields named in REFERENCES, in place."""
+    """Apply `to_browser` to the fields named in REFERENCES, in place.
+
+    `others` are upstreams to which an absolute reference leads through the proxy, too.
+    """
 
     def translate(reference: str) -> str:
-        return to_browser(reference, upstream, prefix, base_path)
+        found = to_browser(reference, upstream, prefix, base_path)
+        for other in others:
+            if not _AUTHORITY.match(found):
+                break
+            found = to_browser(found, *other)
+        return found
 
     for name in ("location", "content-location"):
         if name in headers:

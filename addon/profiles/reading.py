@@ -31,7 +31,10 @@ NEVER = MappingProxyType(
 RULE = "rule"
 """In a mapping: the option itself."""
 
-WIDENING = ("allowed_origins", "allowed_hosts", "public_origin", "expose", "frontend", "leak")
+WIDENING = (
+    *("allowed_origins", "allowed_hosts", "public_origin", "expose", "frontend", "leak"),
+    "upstream",
+)
 """Options by which more programs, or scripts, get at what is kept from them."""
 
 _MOST_BYTES = 64 * 1024

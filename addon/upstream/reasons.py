@@ -10,6 +10,7 @@ from typing import NamedTuple
 from mitmproxy import http
 from mitmproxy.net.server_spec import ServerSpec
 from mitmproxy.proxy.mode_specs import ReverseMode
+from origins import upstreams
 
 from upstream import addresses
 
@@ -40,10 +41,14 @@ class Upstream(NamedTuple):
 
     @classmethod
     def of(cls, flow: http.HTTPFlow) -> "Upstream":
-        """That of a flow in a reverse mode; what is not its API is the front end."""
+        """That of a flow in a reverse mode: its API, a further one if that is noted, the front end
+        otherwise.
+        """
         request, mode, via = flow.request, flow.client_conn.proxy_mode, flow.server_conn.via
         is_api = isinstance(mode, ReverseMode) and mode.address == (request.host, request.port)
         option = "--mode reverse:" if is_api else "cookie_auth_frontend="
+        if prefix := flow.metadata.get(upstreams.NOTED):
+            option = f"{upstreams.NAME}={prefix}="
         authority = f"{f'[{request.host}]' if ':' in request.host else request.host}:{request.port}"
         return cls(request.scheme, authority, option, _described(request.scheme, via))
 
