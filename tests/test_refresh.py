@@ -371,3 +371,152 @@ def test_many_users_who_log_in_renew_and_log_out_at_once_are_never_mixed_up(
 
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(live, range(16)))
+
+
+# Requests for a fresh token, as APIs want them
+
+
+class Renewing:
+    """An API that renews for a request which `knows` says is right, by what it gets."""
+
+    def __init__(self, knows: Callable[["Renewing", Message], bool], *, rotates: bool) -> None:
+        self.knows = knows
+        self.rotates = rotates
+        self.number = 0
+        self.token = self.refresh_token = ""
+        self.refreshes: list[Message] = []
+
+    def pair(self) -> bytes:
+        self.number += 1
+        self.token = f'access/{self.number}+"{secrets.token_hex(4)}'
+        pair = {"authToken": self.token}
+        if self.rotates:
+            self.refresh_token = pair["refreshToken"] = f"r&{secrets.token_hex(8)}"
+        return answer(json.dumps(pair))
+
+    def __call__(self, request: Message) -> bytes:
+        if request.target == "/login":
+            return self.pair()
+        if request.target.startswith("/refresh"):
+            self.refreshes.append(request)
+            good = self.knows(self, request)
+            self.refreshes[-1].headers.append(("good", str(good)))
+            return self.pair() if good else answer('{"error": "no"}', 401)
+        good = request.one("auth-token") == self.token
+        return answer(json.dumps({"ok": good}), 200 if good else 401)
+
+
+BOTH = '{"accessToken": "{token}", "refreshToken": "{refresh_token}"}'
+
+
+def in_query(api: Renewing, request: Message) -> bool:
+    return request.target == f"/refresh?r={quote(api.refresh_token)}" and not request.body
+
+
+WAYS: dict[str, tuple[str, Callable[[Renewing, str, Message], bool]]] = {
+    "both in the body": (
+        f"rule: /refresh, body: '{BOTH}'",
+        lambda api, old, request: (
+            json.loads(request.body) == {"accessToken": old, "refreshToken": api.refresh_token}
+        ),
+    ),
+    "in a header": (
+        "rule: /refresh, headers: ['Authorization: Bearer {refresh_token}']",
+        lambda api, old, request: (
+            request.one("authorization") == f"Bearer {api.refresh_token}" and not request.body
+        ),
+    ),
+    "by PUT, with a body beside the header": (
+        "rule: PUT /refresh, headers: ['X-Refresh: {refresh_token}'], body: '{\"a\": 1}'",
+        lambda api, old, request: (
+            (request.method, request.one("x-refresh"), request.body)
+            == ("PUT", api.refresh_token, b'{"a": 1}')
+        ),
+    ),
+    "by GET, in the query": (
+        "rule: 'GET /refresh?r={refresh_token}'",
+        lambda api, old, request: in_query(api, request) and request.method == "GET",
+    ),
+    "by the token that has ended, in a header": (
+        "rule: /refresh, headers: ['Authorization: Bearer {token}']",
+        lambda api, old, request: request.one("authorization") == f"Bearer {old}",
+    ),
+    "by the token that has ended, in the body": (
+        "rule: /refresh, body: 'token={token}'",
+        lambda api, old, request: request.body == f"token={quote(old, safe='')}".encode(),
+    ),
+}
+
+
+def profile_with(tmp_path: Path, *lines: str) -> str:
+    """The option that names a profile with these lines."""
+    file = tmp_path / "api.yaml"
+    file.write_text("\n".join([*lines, ""]))
+    return f"cookie_auth_profile={file}"
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("options", [(), ("--set", "cookie_auth_redact=true")], ids=["", "redact"])
+def test_a_token_is_renewed_as_the_api_wants_to_be_asked(
+    start: Callable[..., Mitmdump],
+    upstream: Upstream,
+    tmp_path: Path,
+    way: str,
+    options: tuple[str, ...],
+) -> None:
+    said, knows = WAYS[way]
+    olds: list[str] = []
+    api = Renewing(lambda api, request: knows(api, olds[-1], request), rotates="{refresh" in said)
+    upstream.respond = api
+    saved = tmp_path / "flows"
+    profile = profile_with(tmp_path, f"refresh: {{{said}}}")
+    mitmdump = start("--set", profile, "-w", str(saved), *options)
+    browser = logged_in(mitmdump.client)
+    for _ in range(2):  # what was given then renews, too
+        olds.append(api.token)
+        api.token = "another"
+        with ThreadPoolExecutor(4) as pool:
+            asked = pool.map(lambda n: browser.request("GET", f"/{n}").status, range(4))
+            assert list(asked) == [200] * 4
+    assert [request.one("good") for request in api.refreshes] == ["True", "True"]
+    assert ("auth-token-refresh" in browser.cookies) == api.rotates
+    olds.append(api.token)
+    method = next((name for name in ("PUT", "GET") if name in said), "POST")
+    assert browser.request(method, "/refresh").body == b'{"loggedIn": true}'
+    mitmdump.stop()
+    if options:
+        for secret in (*olds, api.token, api.refresh_token):
+            forms = {secret, quote(secret, safe=""), json.dumps(secret)[1:-1]} - {""}
+            assert not [form for form in forms if form.encode() in saved.read_bytes()]
+
+
+def test_an_api_that_does_not_renew_a_token_by_itself_logs_out(
+    start: Callable[..., Mitmdump], upstream: Upstream, tmp_path: Path
+) -> None:
+    api = Renewing(lambda api, request: False, rotates=False)
+    upstream.respond = api
+    browser = logged_in(
+        start(
+            "--set", profile_with(tmp_path, "refresh: {rule: /refresh, body: 't={token}'}")
+        ).client
+    )
+    api.token = "another"
+    assert browser.request("GET", "/me").status == 401
+    assert not browser.cookies
+    assert len(api.refreshes) == 1
+    got = browser.request("POST", "/refresh")
+    assert (got.status, json.loads(got.body)["error"]) == (401, "bad_cookie")
+
+
+def test_a_refresh_token_that_no_header_can_carry_is_told_and_logs_nobody_out(
+    start: Callable[..., Mitmdump], upstream: Upstream, tmp_path: Path
+) -> None:
+    header = "headers: ['Authorization: Bearer {refresh_token}']"
+    mitmdump = start("--set", profile_with(tmp_path, f"refresh: {{rule: /refresh, {header}}}"))
+    upstream.answers(json.dumps({"authToken": "t", "refreshToken": "sekret\nX: y"}))
+    browser = logged_in(mitmdump.client)
+    upstream.answers("{}", 401)
+    assert browser.request("GET", "/me").status == 401
+    mitmdump.wait_for_log("a refresh token cannot be used: it holds what no header can carry")
+    assert "auth-token-refresh" in browser.cookies
+    assert "sekret" not in mitmdump.log

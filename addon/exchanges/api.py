@@ -96,7 +96,7 @@ class Api(Exchange):
         inject = asked.verdict.trusted and self._proxy_sends()
         self.note_token(self.translate(inject=inject))
         if self.settings.paths.refresh and inject:  # a page that holds stand-ins renews itself
-            self.refresh_token = self.held.refresh_token
+            self.renews, self.refresh_token = True, self.held.refresh_token
         self._note_own_credential(asked)
 
     async def request_head(self) -> None:
@@ -348,7 +348,7 @@ class Api(Exchange):
 
     async def _renew_if_due(self) -> Captured | Refused | None:
         """Give the request a fresh token when its own is about to end, or has ended."""
-        if not self.refresh_token:
+        if not self.renews_by:
             return None
         if self.token is not None:
             if not self.is_due:
@@ -378,7 +378,7 @@ class Api(Exchange):
     def _is_renewable(self, response: http.Response) -> bool:
         """Whether the API has refused a token that may be renewed."""
         refused = response.status_code == 401 and self.flow.metadata.get(notes.INJECTED)
-        renewable = self.refresh_token and not self.asked_to_renew
+        renewable = self.renews_by and not self.asked_to_renew
         return bool(refused and renewable and not self.new_cookies)
 
     async def _renew_and_retry(self, response: http.Response) -> http.Response:
@@ -482,7 +482,7 @@ class Api(Exchange):
             headers, settings.origins.allowed, confirms=response.status_code == 304
         )
         refused = response.status_code == 401 and self.token is not None
-        keeps = (self.refresh_token and not self.asked_to_renew) or self.new_cookies
+        keeps = (self.renews_by and not self.asked_to_renew) or self.new_cookies
         if refused and settings.cookie.clear_on_401 and not keeps:
             self.new_cookies = self.expired()
 

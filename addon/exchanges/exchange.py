@@ -83,6 +83,8 @@ class Exchange:
         self.session: Session = NO_SESSION
         self.token: str | None = None
         """The one that the request carries to the API."""
+        self.renews = False
+        """Whether the token may be renewed for this request."""
         self.refresh_token: str | None = None
         """That of the browser."""
         self.asked_to_renew = False
@@ -220,6 +222,18 @@ class Exchange:
         if self.held.session.issued:
             return self.held.tokens
         return {MAIN: self.token} if self.token else {}
+
+    @property
+    def renews_by(self) -> Mapping[str, str] | None:
+        """What the API gets for a fresh token, by the names that the template has for it; None
+        where it cannot be asked.
+        """
+        template = self.settings.token.refresh_request
+        if not template or not self.renews:
+            return None
+        has = {"token": self.token, "refresh_token": self.refresh_token}
+        found = {name: token for name, token in has.items() if token and name in template.needs}
+        return found if found.keys() == template.needs else None
 
     @property
     def is_over(self) -> bool:

@@ -55,7 +55,7 @@ class Login(Api):
         with contextlib.suppress(Refused):
             self.note_token(self.translate(inject=inject, own_passes=True))
         if self.settings.paths.refresh and self.token is not None:
-            self.refresh_token = self.held.refresh_token
+            self.renews, self.refresh_token = True, self.held.refresh_token
 
     async def request_head(self) -> None:
         self.flow.request.stream = False

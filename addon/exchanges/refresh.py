@@ -35,14 +35,14 @@ class Refresh(Api):
         if self.session.use == Use.USED or self.proxy.learned.is_user(self.session.id):
             self.turned_into(Api).begin(asked)  # its page reads the answer itself
             return
-        self.refresh_token = self.held.refresh_token
+        self.renews, self.refresh_token = True, self.held.refresh_token
         self.token = self.held.token.decode("utf-8", "replace") if self.held.token else None
 
     async def request_head(self) -> None:
         """Nothing goes on."""
 
     async def request(self) -> None:
-        if not self.refresh_token:
+        if not self.renews_by:
             raise Refused("bad_cookie", "There is no refresh token. Log in again.")
         renewed = await renewal.renew(self)
         if not isinstance(renewed, Captured):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -35,16 +36,17 @@ async def renew(exchange: Exchange) -> Captured | Refused | None:
 
     What comes of it for the browser's cookies is put by, for whatever answer goes there.
     """
-    refresh_token = exchange.refresh_token
-    if not refresh_token or exchange.asked_to_renew or exchange.is_over:
+    tokens = exchange.renews_by
+    if not tokens or exchange.asked_to_renew or exchange.is_over:
         return None
     exchange.asked_to_renew = True
     renewed = await exchange.proxy.renewals.run(
         exchange.wallet.api,
         exchange.session.id,
-        refresh_token,
+        # Some APIs renew a token by itself.
+        tokens.get("refresh_token") or tokens["token"],
         exchange.token,
-        partial(_ask, exchange, refresh_token),
+        partial(_ask, exchange, tokens),
         serves=_still_serves,
     )
     if exchange.is_over:  # a logout, or another login, came in between
@@ -56,7 +58,7 @@ async def renew(exchange: Exchange) -> Captured | Refused | None:
         return None
     # An API that gave no new refresh token goes on taking the old one.
     captured = dataclasses.replace(
-        renewed.captured, refresh_token=renewed.captured.refresh_token or refresh_token
+        renewed.captured, refresh_token=renewed.captured.refresh_token or exchange.refresh_token
     )
     try:
         exchange.new_cookies = exchange.issued(captured, renews=True)
@@ -117,16 +119,27 @@ class Renewal(OwnRequest):
     redacted_body: bytes | None = None
     """The body as it is recorded, with the real one behind it; None if flows are not redacted."""
 
-    def fill(self, refresh_token: str) -> None:
-        """Make a copy of the browser's request the one that the API wants."""
+    def fill(self, tokens: Mapping[str, str]) -> None:
+        """Make a copy of the browser's request the one that the API wants.
+
+        Raises ValueError for tokens that it cannot carry.
+        """
         request, settings = self.flow.request, self.settings
         template = settings.token.refresh_request
         assert template
-        template.fill(request, refresh_token, settings.header.name)
+        template.fill(request, tokens, settings.header.name)
         upstreams.send_home(self)
         if settings.redact:
-            written = (form.encode() for form in template.written(refresh_token))
-            self.redacted_body = settings.recorded(request.raw_content or b"", *written)
+            secrets = [
+                form.encode("utf-8", "surrogatepass")
+                for token in tokens.values()
+                for form in template.written(token)
+            ]
+            request.data.path = Redacted.of(request.data.path, secrets)
+            request.headers.fields = tuple(
+                (name, Redacted.of(value, secrets)) for name, value in request.headers.fields
+            )
+            self.redacted_body = Redacted.of(request.raw_content or b"", secrets)
             request.raw_content = self.redacted_body
 
     async def request(self) -> None:
@@ -139,9 +152,13 @@ class Renewal(OwnRequest):
             response.raw_content = Redacted.of(body, [body])
 
 
-async def _ask(exchange: Exchange, refresh_token: str) -> Renewed | Refused | None:
+async def _ask(exchange: Exchange, tokens: Mapping[str, str]) -> Renewed | Refused | None:
     own, proxy = own_flow(exchange), exchange.proxy
-    Renewal(own, proxy).fill(refresh_token)
+    try:
+        Renewal(own, proxy).fill(tokens)
+    except ValueError as error:
+        proxy.once.warn(("refresh", str(error)), "a refresh token cannot be used: %s", error)
+        return None
     response = await own_requests.send(own, proxy.mitm_options)
     if response is None:
         return None

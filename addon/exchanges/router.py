@@ -60,7 +60,7 @@ _MOST_REMEMBERED = 256
 _LONGEST_REMEMBERED = 8 * 1024
 """Bytes of a head that is remembered: more than pages send, less than foreign ones could."""
 _STATE = (
-    *("is_browser", "session", "held", "token", "refresh_token", "streams", "wallet"),
+    *("is_browser", "session", "held", "token", "renews", "refresh_token", "streams", "wallet"),
     *("stood", "offered", "needles", "heads"),
 )
 

@@ -57,7 +57,7 @@ OPTIONS = (
         "cookie_auth_refresh",
         str,
         "",
-        "API path that renews the token; empty: tokens are not renewed.",
+        "API path that renews the token, perhaps with a query; empty: tokens are not renewed.",
     ),
     Option(
         "cookie_auth_session",
@@ -129,6 +129,8 @@ class PathSettings:
     logout: PathRule
     refresh_rule: PathRule | None
     """None if tokens are not renewed."""
+    refresh: tuple[str, str] | None
+    """By which method, and where, its query included."""
     logout_redirect: str
     logout_upstream: tuple[str, str] | None
     """Method and path at which the API is told of a logout."""
@@ -144,7 +146,7 @@ class PathSettings:
         rule = partial(PathRule.parse, base_path=base_path)
         logins = read.each("cookie_auth_login", rule)
         logout = read.text("cookie_auth_logout", rule)
-        refresh = read.text("cookie_auth_refresh", lambda text: rule(text) if text else None)
+        refresh, query = read.text("cookie_auth_refresh", partial(_refresh, base_path=base_path))
         if refresh and not refresh.path:
             raise InvalidOption(
                 "cookie_auth_refresh", refresh.text, "a path without *: the proxy asks there itself"
@@ -171,16 +173,12 @@ class PathSettings:
             logins=tuple(logins),
             logout=logout,
             refresh_rule=refresh,
+            refresh=(refresh.method or "POST", refresh.path + query) if refresh else None,
             logout_redirect=read.text("cookie_auth_logout_redirect", _redirect),
             logout_upstream=_told(read, base_path, logout),
             session=session or None,
             frontend=frontend,
         )
-
-    @property
-    def refresh(self) -> str | None:
-        """Where the token is renewed, as it is sent; None if it is not."""
-        return self.refresh_rule.path if self.refresh_rule else None
 
     @cached_property
     def rules(self) -> PathRules:
@@ -224,6 +222,14 @@ class OriginSettings:
             forwarded=read.flag("cookie_auth_forwarded"),
             rewrites_bodies=read.flag("cookie_auth_rewrite_bodies"),
         )
+
+
+def _refresh(text: str, base_path: str) -> tuple[PathRule | None, str]:
+    """A parser for the rule of the refresh; the query of its path, with its question mark."""
+    query = re.search(r"\?\S*|$", text)
+    assert query
+    said = text.replace(query[0], "", 1)
+    return PathRule.parse(said, base_path) if said else None, query[0]
 
 
 def _refuse_overlaps(said: tuple[str, PathRule], others: Iterable[PathRule], name: str) -> None:

@@ -15,7 +15,7 @@ from settings import option
 from tokens import graphql
 from tokens.answer import Answer
 from tokens.json_pointer import Absent, JsonPointer
-from tokens.refresh_request import RefreshRequest
+from tokens.request_template import RequestTemplate
 from tokens.suspicion import is_formed, is_of_words, is_opaque, is_plain, is_random
 
 from profiles.carried import spelled
@@ -102,7 +102,7 @@ def refresh_template(content_type: str, body: bytes, token: str) -> str | None:
         except (ValueError, RecursionError):
             return None
         may_be_told = _may_be_told("", document, token)
-        (written, _), text = RefreshRequest.written(token), json.dumps(document)
+        written, text = RequestTemplate.written(token)[0], json.dumps(document)
     else:
         may_be_told = all(_may_be_told(name, value, token) for name, value in parse_qsl(text))
         values = (pair.partition("=")[2] for pair in text.split("&"))
@@ -110,7 +110,7 @@ def refresh_template(content_type: str, body: bytes, token: str) -> str | None:
     if not may_be_told or not written or text.count(written) != 1:
         return None
     try:
-        return RefreshRequest.parse_template(text.replace(written, _PLACE))
+        return RequestTemplate.parse_body(text.replace(written, _PLACE))
     except ValueError:
         return None
 

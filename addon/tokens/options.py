@@ -1,15 +1,15 @@
 """The options about where tokens stand in answers, and what answers may not hold."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
-from settings.option import Option, Reader, one_of
+from settings.option import InvalidOption, Option, Reader, one_of
 
 from tokens.capture import Source, parse_source
 from tokens.graphql import login_keys
 from tokens.json_pointer import JsonPointer
-from tokens.refresh_request import RefreshRequest
+from tokens.request_template import RequestTemplate
 
 OPTIONS = (
     Option(
@@ -37,7 +37,14 @@ OPTIONS = (
         "cookie_auth_refresh_body",
         str,
         '{"refreshToken": "{refresh_token}"}',
-        "Body of the request that renews the token, JSON or form, with {refresh_token} once.",
+        "Body of the request that renews the token, JSON or form, with {refresh_token} in it, or"
+        " {token} for the one that has ended; none where headers or path have them, or if empty.",
+    ),
+    Option(
+        "cookie_auth_refresh.headers",
+        Sequence[str],
+        [],
+        "Headers of the request that renews the token: 'Authorization: Bearer {refresh_token}'.",
     ),
     Option(
         "cookie_auth_leak",
@@ -70,8 +77,8 @@ class TokenSettings:
     sources: tuple[Source, ...]
     login_body: str
     refresh_pointer: JsonPointer | None
-    """None if tokens are not renewed."""
-    refresh_request: RefreshRequest | None
+    """None if tokens are not renewed, or by themselves."""
+    refresh_request: RequestTemplate | None
     leak: str
     exposed: frozenset[str]
     claims: tuple[str, ...]
@@ -79,16 +86,20 @@ class TokenSettings:
     graphql_login_keys: frozenset[str]
 
     @classmethod
-    def read(cls, read: Reader, refresh_path: str | None) -> "TokenSettings":
-        """`refresh_path` is None if tokens are not renewed. Raises InvalidOption."""
+    def read(cls, read: Reader, refresh: tuple[str, str] | None) -> "TokenSettings":
+        """`refresh` is by which method and where tokens are renewed, if they are.
+
+        Raises InvalidOption.
+        """
         sources = tuple(read.each("cookie_auth_token", parse_source))
         pointer = read.text("cookie_auth_refresh_token", JsonPointer.parse)
-        template = read.text("cookie_auth_refresh_body", RefreshRequest.parse_template)
+        template = _refresh_request(read, refresh)
+        needs = template.needs if template else frozenset()
         return cls(
             sources=sources,
             login_body=read.text("cookie_auth_login_body", one_of("replace", "redact", "stand-in")),
-            refresh_pointer=pointer if refresh_path else None,
-            refresh_request=RefreshRequest(refresh_path, template) if refresh_path else None,
+            refresh_pointer=pointer if "refresh_token" in needs else None,
+            refresh_request=template,
             leak=read.text("cookie_auth_leak", one_of("stand-in", "warn", "block", "off")),
             exposed=frozenset(read.each("cookie_auth_expose", _member, or_none=True)),
             claims=tuple(
@@ -96,6 +107,25 @@ class TokenSettings:
             ),
             graphql_login_keys=login_keys(s for s in sources if isinstance(s, JsonPointer)),
         )
+
+
+def _refresh_request(read: Reader, refresh: tuple[str, str] | None) -> RequestTemplate | None:
+    """Raises InvalidOption."""
+    in_body = "cookie_auth_refresh_body"
+    body = read.text(in_body, RequestTemplate.parse_body)
+    headers = read.each("cookie_auth_refresh.headers", RequestTemplate.parse_header, or_none=True)
+    method, target = refresh or ("POST", "/")
+    try:
+        RequestTemplate.parse_target(target)
+    except ValueError as error:
+        raise InvalidOption("cookie_auth_refresh", target, str(error)) from None
+    request = RequestTemplate(method, target, "", tuple(headers))
+    if in_body in read.given or not request.needs:
+        request = replace(request, body=body)
+    if not request.needs:
+        what = 'a body that holds {refresh_token}: {"token": "{refresh_token}"}'
+        raise InvalidOption(in_body, body, what)
+    return request if refresh else None
 
 
 def _member(text: str) -> str:
