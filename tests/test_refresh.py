@@ -520,3 +520,148 @@ def test_a_refresh_token_that_no_header_can_carry_is_told_and_logs_nobody_out(
     mitmdump.wait_for_log("a refresh token cannot be used: it holds what no header can carry")
     assert "auth-token-refresh" in browser.cookies
     assert "sekret" not in mitmdump.log
+
+
+# Where the answers have the tokens
+
+
+class Directus:
+    """A GraphQL endpoint for everything, as Directus has it: answers of 200, errors in them."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.access = self.refresh = ""
+        self.refreshes = 0
+
+    def pair(self, field: str) -> bytes:
+        self.number += 1
+        self.access, self.refresh = f"access-{self.number}", f"r-{secrets.token_hex(8)}"
+        pair = {"access_token": self.access, "refresh_token": self.refresh}
+        return answer(json.dumps({"data": {field: pair}}), Content_Type="application/json")
+
+    def __call__(self, request: Message) -> bytes:
+        query = json.loads(request.body)["query"]
+        if "auth_login" in query:
+            assert request.one("authorization") is None
+            return self.pair("auth_login")
+        if "auth_refresh" in query:
+            self.refreshes += 1
+            if f'refresh_token: "{self.refresh}"' in query:
+                return self.pair("auth_refresh")
+            code = "INVALID_CREDENTIALS"
+        elif request.one("authorization") == f"Bearer {self.access}":
+            return answer('{"data": {"me": 7}}', Content_Type="application/json")
+        else:
+            code = "TOKEN_EXPIRED"
+        error = {"data": None, "errors": [{"extensions": {"code": code}}]}
+        return answer(json.dumps(error), Content_Type="application/json")
+
+
+DIRECTUS = """
+login: [/graphql]
+token: [/data/auth_login/access_token]
+header: Authorization
+header_format: Bearer {token}
+refresh:
+  rule: POST /graphql operationName=refresh
+  token: /data/auth_login/refresh_token
+  body: >-
+    {"query": "mutation {auth_refresh(refresh_token: \\"{refresh_token}\\"){access_token refresh_token}}"}
+  answer: [/data/auth_refresh/access_token]
+  next: /data/auth_refresh/refresh_token
+  expired:
+  - /errors/0/extensions/code=TOKEN_EXPIRED
+  - /errors/0/extensions/code=INVALID_CREDENTIALS
+"""  # noqa: E501
+
+
+def asks(browser: Browser, query: str, **more: str) -> Message:
+    body = json.dumps({"query": query, **more})
+    return browser.request("POST", "/graphql", body, content_type="application/json")
+
+
+def test_a_graphql_error_in_a_200_renews_by_an_answer_of_another_form(
+    start: Callable[..., Mitmdump], upstream: Upstream, tmp_path: Path
+) -> None:
+    api = Directus()
+    upstream.respond = api
+    browser = Browser(start("--set", profile_with(tmp_path, DIRECTUS)).client)
+    assert asks(browser, "mutation {auth_login(a: 1) {access_token}}").body == b'{"loggedIn": true}'
+    assert json.loads(asks(browser, "{me}").body) == {"data": {"me": 7}}
+    assert api.refreshes == 0
+    for number in (1, 2):
+        api.access = "another"
+        assert json.loads(asks(browser, "{me}").body) == {"data": {"me": 7}}
+        assert api.refreshes == number
+    got = asks(browser, "mutation refresh {auth_refresh}", operationName="refresh")
+    assert got.body == b'{"loggedIn": true}'
+    assert api.refreshes == 3
+    # What refuses the refresh token in a 200 ends the login.
+    api.access = api.refresh = "another"
+    assert "TOKEN_EXPIRED" in asks(browser, "{me}").body.decode()
+    assert not browser.cookies
+
+
+@pytest.mark.parametrize("status", [403, 419, 440, 498])
+def test_another_status_may_tell_that_the_token_has_ended(
+    start: Callable[..., Mitmdump], upstream: Upstream, tmp_path: Path, status: int
+) -> None:
+    accounts = Accounts()
+
+    def respond(request: Message) -> bytes:
+        got = accounts(request)
+        # Of a length that it does not say, which else would stream.
+        chunked = "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        return f"HTTP/1.1 {status} No\r\n{chunked}".encode() if b" 401 " in got else got
+
+    upstream.respond = respond
+    profile = profile_with(tmp_path, f"refresh: {{rule: /refresh, expired: [{status}]}}")
+    browser = logged_in(start("--set", profile).client)
+    assert browser.request("GET", "/me").status == 200
+    accounts.token = "another"
+    assert browser.request("GET", "/me").status == 200
+    assert len(accounts.refreshes) == 1
+    accounts.token = accounts.refresh_token = "another"
+    assert browser.request("GET", "/me").status == status
+    assert not browser.cookies
+
+
+@pytest.mark.parametrize("options", [(), ("--set", "cookie_auth_redact=true")], ids=["", "redact"])
+def test_the_refresh_token_may_be_in_a_cookie_of_the_api_s(
+    start: Callable[..., Mitmdump], upstream: Upstream, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    issued: list[str] = []
+    tokens: list[str] = []
+
+    def pair() -> bytes:
+        issued.append(f"r+{secrets.token_hex(8)}=")
+        tokens.append(f"access-{secrets.token_hex(8)}")
+        gone = ("Set-Cookie", "refreshToken=deleted; Path=/old; Max-Age=0")
+        set_cookie = ("Set-Cookie", f"refreshToken={issued[-1]}; Path=/auth; HttpOnly; Secure")
+        other = ("Set-Cookie", "theme=dark")
+        return answer(json.dumps({"authToken": tokens[-1]}), 200, [gone, set_cookie, other])
+
+    def respond(request: Message) -> bytes:
+        if request.target == "/login":
+            return pair()
+        if request.target == "/refresh":
+            assert request.body == b""
+            good = request.one("cookie") == f"refreshToken={issued[-1]}"
+            return pair() if good else answer("{}", 401)
+        assert request.one("cookie") is None
+        return answer("{}", 200 if request.one("auth-token") == tokens[-1] else 401)
+
+    upstream.respond = respond
+    saved = tmp_path / "flows"
+    profile = profile_with(tmp_path, "refresh: {rule: /refresh, token: 'cookie:refreshToken'}")
+    mitmdump = start("--set", profile, "-w", str(saved), *options)
+    browser = logged_in(mitmdump.client)
+    assert sorted(browser.tokens) == ["auth-token", "auth-token-refresh"]
+    for _ in range(2):
+        tokens[-1] = "another"
+        assert browser.request("GET", "/me").status == 200
+    assert len(issued) == 3
+    mitmdump.stop()
+    if options:
+        record = saved.read_bytes()
+        assert not [one for one in (*issued, *tokens) if one.encode() in record]

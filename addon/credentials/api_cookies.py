@@ -14,11 +14,11 @@ import base64
 import binascii
 import dataclasses
 import re
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import NamedTuple
+
+from messages.set_cookies import SetCookie
 
 from credentials.companion import Notary
 from credentials.cookies import (
@@ -120,29 +120,17 @@ def read_set_cookie(
     """
     if is_nameless(field):
         return None
-    pair, *attributes = field.split(";")
-    name, _, value = (part.strip(" \t") for part in pair.partition("="))
-    parts = (attribute.partition("=") for attribute in attributes)
-    found = {key.strip().lower(): value.strip() for key, _, value in parts}
-    path = found.get("path", "")
+    cookie = SetCookie.read(field)
+    name, value = cookie.name, cookie.value
+    path = cookie.attributes.get("path", "")
     where = to_browser(path) if path.startswith("/") else _default_path(asked)
     try:
         encode_token(value)
     except UnicodeEncodeError:
         return None
-    gone = _is_over(found) or not value
-    return ApiCookie(name, None if gone else value, where), "httponly" in found
+    kept = None if cookie.deletes else value
+    return ApiCookie(name, kept, where), "httponly" in cookie.attributes
 
 
 def _default_path(asked: str) -> str:
     return asked.partition("?")[0].rpartition("/")[0] or "/"
-
-
-def _is_over(attributes: Mapping[str, str]) -> bool:
-    """Whether these delete the cookie: Max-Age goes before Expires (RFC 6265bis, 5.6)."""
-    if re.fullmatch(r"-?\d+", age := attributes.get("max-age", ""), re.ASCII):
-        return int(age) <= 0
-    try:
-        return parsedate_to_datetime(attributes.get("expires", "")).timestamp() <= time.time()
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return False

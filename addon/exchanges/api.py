@@ -29,6 +29,7 @@ from tokens import jwt, lifetime, login_like
 from tokens.capture import Captured, TokenHeader
 from tokens.lifetime import size_and_expiry
 from tokens.login_like import Sent
+from tokens.refreshing import Expired
 from tokens.search import Needle
 
 from exchanges import (
@@ -51,6 +52,8 @@ from exchanges.settings import Settings
 
 _SHOWN = frozenset(("document", "iframe", "frame", "embed", "object"))
 """Sec-Fetch-Dest of what a browser shows as a page (Fetch Metadata, 2.1)."""
+
+_UNAUTHORISED = Expired(frozenset((401,)))
 
 _SHORTEST_REPEATED = 16
 """Characters of a token that is looked for in all answers: a shorter one may be there by chance."""
@@ -147,7 +150,7 @@ class Api(Exchange):
         held, told = self.held, len(self.flow.metadata)
         self._decide_about(response)
         changed = self.new_cookies or self.api_cookies or self.held is not held
-        waits = self.hands_out or response.status_code in (206, 401)
+        waits = self.hands_out or response.status_code in (206, *self._expired.statuses)
         return not (changed or waits or len(self.flow.metadata) != told)
 
     def _decide_about(self, response: http.Response) -> None:
@@ -377,9 +380,16 @@ class Api(Exchange):
 
     def _is_renewable(self, response: http.Response) -> bool:
         """Whether the API has refused a token that may be renewed."""
-        refused = response.status_code == 401 and self.flow.metadata.get(notes.INJECTED)
-        renewable = self.renews_by and not self.asked_to_renew
-        return bool(refused and renewable and not self.new_cookies)
+        renewable = self.flow.metadata.get(notes.INJECTED) and not self.asked_to_renew
+        if not renewable or self.new_cookies or not self.renews_by:
+            return False
+        return self._expired.says(response)
+
+    @property
+    def _expired(self) -> Expired:
+        """What tells that the token has ended."""
+        refresh = self.settings.token.refresh
+        return refresh.expired if refresh else _UNAUTHORISED
 
     async def _renew_and_retry(self, response: http.Response) -> http.Response:
         """Renew a token that the API has refused, and ask again; the last answer.

@@ -228,12 +228,13 @@ class Exchange:
         """What the API gets for a fresh token, by the names that the template has for it; None
         where it cannot be asked.
         """
-        template = self.settings.token.refresh_request
-        if not template or not self.renews:
+        refresh = self.settings.token.refresh
+        if not refresh or not self.renews:
             return None
+        needs = refresh.request.needs
         has = {"token": self.token, "refresh_token": self.refresh_token}
-        found = {name: token for name, token in has.items() if token and name in template.needs}
-        return found if found.keys() == template.needs else None
+        found = {name: token for name, token in has.items() if token and name in needs}
+        return found if found.keys() == needs else None
 
     @property
     def is_over(self) -> bool:

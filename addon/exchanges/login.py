@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+from collections.abc import Sequence
 
 from credentials import carriers
 from credentials.forwarded import hide_secrets
@@ -29,6 +30,8 @@ class Login(Api):
     bounded_answer = True
     own_header: str | None = None
     """What the page sent under the auth header's name."""
+    set_cookies: Sequence[str] = ()
+    """The API's, in one of which the refresh token may be."""
 
     @classmethod
     def takes(cls, asked: Asked, settings: Settings) -> bool:
@@ -86,6 +89,7 @@ class Login(Api):
         # Where nobody has said where the token stands, it may turn out to be an unlisted login.
         self.hands_out = handing_out.is_expected(self, response) and self.settings.lenient
         self.sent = self.sent or login_like.read(self.flow.request)
+        self.set_cookies = response.headers.get_all("set-cookie")
         self.translate_answer_head(response)
         response.stream = False
 
@@ -102,7 +106,8 @@ class Login(Api):
             response,
             token.sources,
             redact=token.login_body != "replace",
-            refresh=token.refresh_pointer,
+            refresh=token.refresh.source if token.refresh else None,
+            set_cookies=self.set_cookies,
             sent=self.sent,
             exposed=token.exposed,
             lenient=lenient and token.leak != "off",

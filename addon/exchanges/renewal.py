@@ -125,15 +125,15 @@ class Renewal(OwnRequest):
         Raises ValueError for tokens that it cannot carry.
         """
         request, settings = self.flow.request, self.settings
-        template = settings.token.refresh_request
-        assert template
-        template.fill(request, tokens, settings.header.name)
+        refresh = settings.token.refresh
+        assert refresh
+        refresh.request.fill(request, tokens, settings.header.name)
         upstreams.send_home(self)
         if settings.redact:
             secrets = [
                 form.encode("utf-8", "surrogatepass")
                 for token in tokens.values()
-                for form in template.written(token)
+                for form in refresh.request.written(token)
             ]
             request.data.path = Redacted.of(request.data.path, secrets)
             request.headers.fields = tuple(
@@ -148,8 +148,14 @@ class Renewal(OwnRequest):
 
     async def answer(self) -> None:
         response = self.flow.response
-        if self.redacted_body is not None and response and (body := response.raw_content):
+        if self.redacted_body is None or not response:
+            return
+        if body := response.raw_content:
             response.raw_content = Redacted.of(body, [body])
+        response.headers.fields = tuple(
+            (name, Redacted.of(value, [value]) if name.lower() == b"set-cookie" else value)
+            for name, value in response.headers.fields
+        )
 
 
 async def _ask(exchange: Exchange, tokens: Mapping[str, str]) -> Renewed | Refused | None:
@@ -162,19 +168,20 @@ async def _ask(exchange: Exchange, tokens: Mapping[str, str]) -> Renewed | Refus
     response = await own_requests.send(own, proxy.mitm_options)
     if response is None:
         return None
-    status = response.status_code
-    if status in _NO_GOOD:
+    status, refresh = response.status_code, exchange.settings.token.refresh
+    assert refresh
+    if status in _NO_GOOD or refresh.expired.says(response):
         return Refused("bad_cookie", "The API does not renew this login. Log in again.")
     problem = f"it is {status}"
     if 200 <= status <= 299:
-        token = exchange.settings.token
         try:
             captured = capture.read_answer(
                 own.request.method,
                 response,
-                token.sources,
-                redact=token.login_body == "redact",
-                refresh=token.refresh_pointer,
+                refresh.answer,
+                redact=exchange.settings.token.login_body == "redact",
+                refresh=refresh.next,
+                set_cookies=response.headers.get_all("set-cookie"),
             )
             if captured:
                 return _noted(exchange, exchange.bare(captured))

@@ -11,10 +11,10 @@ from profiles import reading, writing
 from profiles.reading import NEVER, PREFIX, Profile, Resolved
 from settings.option import Option
 
-_BODY = f"{PREFIX}refresh_body"
+_ASKING = (f"{PREFIX}refresh_body", f"{PREFIX}refresh.headers")
 _PLACES = ("/", "header:", "location:")
-_SECRET = re.compile("secret|password|assertion", re.IGNORECASE)
-"""In a refresh_body: what a client says who it is by (RFC 6749, 2.3)."""
+_SECRET = re.compile("secret|password|assertion|basic +[^{]|api-?key", re.IGNORECASE)
+"""In what asks for a fresh token: what a client says who it is by (RFC 6749, 2.3)."""
 
 
 def learned_values(learned: Learned, apis: Iterable[str]) -> dict[str, object]:
@@ -65,8 +65,9 @@ def profile(
         for option in options
         if option.name in resolved.given and option.name.removeprefix(PREFIX) not in NEVER
     }
-    if _SECRET.search(str(told.get(_BODY))):
-        del told[_BODY]
+    for name in _ASKING:
+        if _SECRET.search(str(told.get(name))):
+            del told[name]
     return {**told, **unsaid(learned, resolved)}
 
 

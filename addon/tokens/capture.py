@@ -3,12 +3,13 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, NoReturn
 from urllib.parse import unquote, unquote_plus
 
 from messages.answers import Refused
+from messages.set_cookies import SetCookie
 from mitmproxy import http
 
 from tokens import json_pointer
@@ -52,8 +53,26 @@ class TokenLocation(NamedTuple):
         return f"location:{self.name}"
 
 
+class TokenCookie(NamedTuple):
+    """A cookie of the API's own in which it gives a token; `cookie:NAME`."""
+
+    name: str
+
+    @property
+    def text(self) -> str:
+        return f"cookie:{self.name}"
+
+    def find(self, fields: Iterable[str]) -> str | None:
+        """The value that these Set-Cookie fields leave the cookie."""
+        cookies = [one for one in map(SetCookie.read, fields) if one.name == self.name]
+        return cookies[-1].value if cookies and not cookies[-1].deletes else None
+
+
 Source = JsonPointer | TokenHeader | TokenLocation
 """Where a login answer may carry the token."""
+
+RefreshSource = JsonPointer | TokenHeader | TokenCookie
+"""Where an answer may carry the refresh token."""
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -71,6 +90,21 @@ def parse_source(text: str) -> Source:
             "a JSON Pointer such as /authToken, or header:X-Auth-Token, or location:access_token"
         )
     return TokenHeader(name) if kind.lower() == "header" else TokenLocation(name)
+
+
+def parse_refresh_source(text: str) -> RefreshSource:
+    """Read a JSON Pointer, `header:NAME` or `cookie:NAME`.
+
+    Raises ValueError, saying what would be right.
+    """
+    kind, separator, name = text.partition(":")
+    if separator and kind.lower() == "cookie" and _NAME.fullmatch(name):
+        return TokenCookie(name)
+    if separator and kind.lower() in ("cookie", "location"):
+        raise ValueError("a JSON Pointer such as /refreshToken, header:NAME, or cookie:NAME")
+    source = parse_source(text)
+    assert not isinstance(source, TokenLocation)
+    return source
 
 
 @dataclass(frozen=True)
@@ -96,16 +130,18 @@ def read_answer(
     sources: tuple[Source, ...],
     *,
     redact: bool,
-    refresh: JsonPointer | None = None,
+    refresh: RefreshSource | None = None,
+    set_cookies: Iterable[str] = (),
     sent: Sent | None = None,
     exposed: frozenset[str] = frozenset(),
     lenient: bool = False,
 ) -> Captured | None:
     """Find the token in an API's answer; None when the answer holds none and may pass as it is.
 
-    `refresh` is where the answer may hold a refresh token as well. `sent` tells of the request,
-    `exposed` has the names of what pages may read. With `lenient` a token that no source leads to
-    is left to the caller, and so is an empty answer: nobody said where the token would be.
+    `refresh` is where the answer may hold a refresh token as well, `set_cookies` are its Set-Cookie
+    fields. `sent` tells of the request, `exposed` has the names of what pages may read. With
+    `lenient` a token that no source leads to is left to the caller, and so is an empty answer:
+    nobody said where the token would be.
 
     Raises Refused when the answer may hold a token that cannot be taken out of it.
     """
@@ -114,7 +150,7 @@ def read_answer(
         return redirect
     success = is_success(method, response)
     pointers = tuple(source for source in sources if isinstance(source, JsonPointer))
-    if refresh:
+    if isinstance(refresh, JsonPointer):
         pointers += (refresh,)
     document: object = None
     problem, body = "", b""
@@ -138,10 +174,11 @@ def read_answer(
     token, beside, place = found
     if not success:
         _unreadable(f"is no success ({method}, {response.status_code}) and yet holds a token")
-    companion = (
-        _find_token(document, response.headers, (refresh,), strict=True) if refresh else None
-    )
-    refresh_token = companion[0] if companion else None
+    if refresh is None or isinstance(refresh, TokenCookie):
+        refresh_token = refresh.find(set_cookies) if refresh else None
+    else:
+        companion = _find_token(document, response.headers, (refresh,), strict=True)
+        refresh_token = companion[0] if companion else None
     secrets = [secret for secret in (token, refresh_token) if secret]
     others = tuple(dict.fromkeys(one.value for one in candidates if one.value not in secrets))
     if bodyless:

@@ -1,15 +1,15 @@
 """The options about where tokens stand in answers, and what answers may not hold."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 
-from settings.option import InvalidOption, Option, Reader, one_of
+from settings.option import Option, Reader, one_of
 
 from tokens.capture import Source, parse_source
 from tokens.graphql import login_keys
 from tokens.json_pointer import JsonPointer
-from tokens.request_template import RequestTemplate
+from tokens.refreshing import RefreshSettings
 
 OPTIONS = (
     Option(
@@ -31,7 +31,8 @@ OPTIONS = (
         "cookie_auth_refresh_token",
         str,
         "/refreshToken",
-        "JSON Pointer to the refresh token in the answers to login and refresh.",
+        "JSON Pointer to the refresh token in the answers to login and refresh; or header:NAME, or"
+        " cookie:NAME for one of the API's own cookies.",
     ),
     Option(
         "cookie_auth_refresh_body",
@@ -45,6 +46,24 @@ OPTIONS = (
         Sequence[str],
         [],
         "Headers of the request that renews the token: 'Authorization: Bearer {refresh_token}'.",
+    ),
+    Option(
+        "cookie_auth_refresh.answer",
+        Sequence[str],
+        [],
+        "Where the token stands in the answers to that, unless it is where cookie_auth_token says.",
+    ),
+    Option(
+        "cookie_auth_refresh.next",
+        str,
+        "",
+        "Where the next refresh token stands there, unless it is where that of the login stands.",
+    ),
+    Option(
+        "cookie_auth_refresh.expired",
+        Sequence[str],
+        [],
+        "What tells, beside 401, that the token has ended: statuses, and POINTER=VALUE in JSON.",
     ),
     Option(
         "cookie_auth_leak",
@@ -76,9 +95,8 @@ class TokenSettings:
 
     sources: tuple[Source, ...]
     login_body: str
-    refresh_pointer: JsonPointer | None
-    """None if tokens are not renewed, or by themselves."""
-    refresh_request: RequestTemplate | None
+    refresh: RefreshSettings | None
+    """None if tokens are not renewed."""
     leak: str
     exposed: frozenset[str]
     claims: tuple[str, ...]
@@ -92,14 +110,10 @@ class TokenSettings:
         Raises InvalidOption.
         """
         sources = tuple(read.each("cookie_auth_token", parse_source))
-        pointer = read.text("cookie_auth_refresh_token", JsonPointer.parse)
-        template = _refresh_request(read, refresh)
-        needs = template.needs if template else frozenset()
         return cls(
             sources=sources,
             login_body=read.text("cookie_auth_login_body", one_of("replace", "redact", "stand-in")),
-            refresh_pointer=pointer if "refresh_token" in needs else None,
-            refresh_request=template,
+            refresh=RefreshSettings.read(read, refresh, sources),
             leak=read.text("cookie_auth_leak", one_of("stand-in", "warn", "block", "off")),
             exposed=frozenset(read.each("cookie_auth_expose", _member, or_none=True)),
             claims=tuple(
@@ -107,25 +121,6 @@ class TokenSettings:
             ),
             graphql_login_keys=login_keys(s for s in sources if isinstance(s, JsonPointer)),
         )
-
-
-def _refresh_request(read: Reader, refresh: tuple[str, str] | None) -> RequestTemplate | None:
-    """Raises InvalidOption."""
-    in_body = "cookie_auth_refresh_body"
-    body = read.text(in_body, RequestTemplate.parse_body)
-    headers = read.each("cookie_auth_refresh.headers", RequestTemplate.parse_header, or_none=True)
-    method, target = refresh or ("POST", "/")
-    try:
-        RequestTemplate.parse_target(target)
-    except ValueError as error:
-        raise InvalidOption("cookie_auth_refresh", target, str(error)) from None
-    request = RequestTemplate(method, target, "", tuple(headers))
-    if in_body in read.given or not request.needs:
-        request = replace(request, body=body)
-    if not request.needs:
-        what = 'a body that holds {refresh_token}: {"token": "{refresh_token}"}'
-        raise InvalidOption(in_body, body, what)
-    return request if refresh else None
 
 
 def _member(text: str) -> str:
