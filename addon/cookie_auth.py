@@ -99,6 +99,7 @@ class CookieAuth:
         kept = vars(ctx.master)
         self.proxy.logins = kept.setdefault("cookie_auth_logins", self.proxy.logins)
         self.proxy.learned = kept.setdefault("cookie_auth_learned", self.proxy.learned)
+        self.proxy.ends = kept.setdefault("cookie_auth_ends", self.proxy.ends)
         for option in MITMPROXY_OPTIONS:
             given = ctx.options.deferred.get(option.name)
             loader.add_option(option.name, option.type, option.default, option.help)

@@ -665,3 +665,95 @@ def test_the_refresh_token_may_be_in_a_cookie_of_the_api_s(
     if options:
         record = saved.read_bytes()
         assert not [one for one in (*issued, *tokens) if one.encode() in record]
+
+
+# What tells that a token has ended, and what does not
+
+
+@pytest.mark.parametrize("options", [(), ("cookie_auth_clear_on_401=true",)], ids=["", "clear"])
+def test_a_401_for_another_reason_renews_once_and_logs_nobody_out(
+    start: Callable[..., Mitmdump],
+    upstream: Upstream,
+    accounts: Accounts,
+    options: tuple[str, ...],
+) -> None:
+    def respond(request: Message) -> bytes:
+        got = accounts(request)
+        wrong = request.target == "/change-password" and request.body == b"wrong"
+        return answer('{"error": "wrong password"}', 401) if wrong else got
+
+    upstream.respond = respond
+    mitmdump = start(*(part for one in (*OPTIONS, *options) for part in ("--set", one)))
+    browser = logged_in(mitmdump.client)
+    for _ in range(3):
+        got = browser.request("POST", "/change-password", "wrong")
+        assert (got.status, got.body) == (401, b'{"error": "wrong password"}')
+        assert len(accounts.refreshes) == 1
+    mitmdump.wait_for_log("POST /change-password refuses a token that has just come")
+    assert browser.request("GET", "/me").status == 200
+    # Elsewhere, or once it is not new, it is renewed again.
+    accounts.token = "another"
+    assert browser.request("GET", "/me").status == 200
+    assert len(accounts.refreshes) == 2
+    assert browser.request("POST", "/change-password", "right").status == 200
+    assert len(accounts.refreshes) == 2
+
+
+def test_a_long_upload_is_renewed_before_it_starts_where_the_login_told_the_token_s_end(
+    proxy_with: ProxyWith, upstream: Upstream
+) -> None:
+    upstream.respond = lambda request: (
+        answer('{"authToken": "old", "refreshToken": "r", "expires_in": 0}')
+        if request.target == "/login"
+        else answer('{"authToken": "new", "expires_in": 3600}')
+        if request.target == "/refresh"
+        else answer("{}", 200 if request.one("auth-token") == "new" else 401)
+    )
+    browser = logged_in(proxy_with(*OPTIONS).client)
+    upstream.received.clear()
+    for _ in range(2):
+        got = browser.request("POST", "/upload", "x" * 2_000_000)
+        assert got.status == 200
+    assert [one.target for one in upstream.received] == ["/refresh", "/upload", "/upload"]
+
+
+@pytest.mark.parametrize(
+    ("beside", "age"),
+    [({}, 30 * 24 * 3600), ({"refresh_expires_in": 7200}, 7200), ({"refresh_expires_in": 0}, None)],
+)
+def test_the_refresh_token_outlives_the_token(
+    proxy_with: ProxyWith, upstream: Upstream, beside: dict[str, int], age: int | None
+) -> None:
+    pair = {"authToken": "t", "refreshToken": secrets.token_hex(8), "expires_in": 900, **beside}
+    upstream.answers(json.dumps(pair))
+    client = proxy_with(*OPTIONS, "cookie_auth_max_age=token").client
+    browser = Browser(client)
+    got = browser.request("POST", "/login")
+    ages = {
+        field.partition("=")[0]: int(field.rpartition("Max-Age=")[2])
+        for field in got.all("set-cookie")
+    }
+    lasting = age or 30 * 24 * 3600
+    assert ages == {
+        "auth-token": 900,
+        "auth-token-refresh": lasting,
+        "auth-token-login": lasting,
+    }
+    # The next day, the token's cookie is gone, and the browser was closed.
+    del browser.cookies["auth-token"]
+    upstream.respond = lambda request: (
+        answer('{"authToken": "new"}')
+        if request.target == "/refresh"
+        else answer("{}", 200 if request.one("auth-token") == "new" else 401)
+    )
+    assert browser.request("GET", "/me").status == 200
+    assert browser.cookies["auth-token"] == "new"
+
+
+def test_a_token_that_renews_itself_cannot_end_with_its_cookie(
+    start: Callable[..., Mitmdump], tmp_path: Path
+) -> None:
+    profile = profile_with(tmp_path, "max_age: token", "refresh: {rule: /r, body: 't={token}'}")
+    mitmdump = start("--set", profile)
+    assert mitmdump.exit_code() == 1
+    assert "'token' is wrong; it must be session, or seconds, since the refresh" in mitmdump.log

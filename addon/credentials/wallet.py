@@ -17,7 +17,7 @@ from mitmproxy.proxy.mode_specs import ReverseMode
 from origins.origin import Origin
 from origins.upstreams import Upstream
 from tokens.capture import Captured
-from tokens.lifetime import seconds_left
+from tokens.lifetime import refresh_seconds_left, seconds_left
 
 from credentials.api_cookies import ApiCookie, ApiCookies
 from credentials.companion import NO_SESSION, Companion, Notary, Session, Use, is_companion
@@ -30,7 +30,7 @@ from credentials.cookies import (
     set_cookie,
 )
 from credentials.jar import Jar
-from credentials.options import CookieSettings, HeaderSettings
+from credentials.options import LASTING, CookieSettings, HeaderSettings
 from credentials.stand_ins import MAIN, REFRESH, SUFFIXES
 
 _LONGEST_REMEMBERED = 16 * 1024  # bytes of Cookie fields; a foreign page may send any number
@@ -263,18 +263,21 @@ class Wallet:
 
         Raises Refused.
         """
-        attributes = companion_attributes = self._attributes(session)
+        attributes = lasting = self._attributes(session)
+        if self.cookie.max_age_of_token and REFRESH in tokens:
+            left = refresh_seconds_left(beside or {}, tokens[REFRESH], time.time())
+            lasting = dataclasses.replace(lasting, max_age=left or LASTING)
         if self.cookie.max_age_of_token and MAIN in tokens:
             left = seconds_left(beside or {}, tokens[MAIN], time.time())
             if left is not None and left <= 0:
                 raise _unusable("is over already; are the clocks of API and proxy right?")
             attributes = dataclasses.replace(attributes, max_age=left)
             if len(tokens) == 1:
-                companion_attributes = attributes
+                lasting = attributes
         jars = {slot: _kept(self.jars[slot], token) for slot, token in tokens.items()}
         marked = {name: value for cookies in jars.values() for name, value in cookies.items()}
         companion = self.notary.companion(session, marked)
-        at_prefix = self._at_prefix(self._attributes(session))
+        at_prefix = self._at_prefix(lasting)
         kept = {**marked, self.companion: companion}
         return [
             *self._twins_gone(brought),
@@ -283,7 +286,7 @@ class Wallet:
                 for slot, cookies in jars.items()
                 for name, value in cookies.items()
             ),
-            set_cookie(self.companion, companion, companion_attributes),
+            set_cookie(self.companion, companion, lasting),
             *self.api_fields(api_cookies, session),
             *self._gone(brought, kept),
         ]
@@ -305,8 +308,10 @@ class Wallet:
 
     def companion_field(self, session: Session, marked: Iterable[tuple[str, str]]) -> str:
         """The Set-Cookie value of the companion alone, to cookies that stay as they are."""
-        value = self.notary.companion(session, dict(marked))
-        return set_cookie(self.companion, value, self._attributes(session))
+        attributes, cookies = self._attributes(session), dict(marked)
+        if self.cookie.max_age_of_token and any(map(self.refresh_jar.owns, cookies)):
+            attributes = dataclasses.replace(attributes, max_age=LASTING)
+        return set_cookie(self.companion, self.notary.companion(session, cookies), attributes)
 
     def expire_planted(self, brought: Brought) -> list[str]:
         """Delete what stands where this proxy sets none: below our cookies' own Path, or beside

@@ -24,13 +24,16 @@ from mitmproxy import http
 from mitmproxy.net.http import status_codes
 from origins import framing, references, rules
 from origins.origin import Origin
+from origins.paths import normalise
 from origins.rules import SAFE_METHODS
-from tokens import jwt, lifetime, login_like
+from profiles import schemes
+from tokens import jwt, login_like
 from tokens.capture import Captured, TokenHeader
 from tokens.lifetime import size_and_expiry
 from tokens.login_like import Sent
 from tokens.refreshing import Expired
 from tokens.search import Needle
+from upstream import own_requests
 
 from exchanges import (
     carrier,
@@ -366,10 +369,7 @@ class Api(Exchange):
     @property
     def is_due(self) -> bool:
         """Whether its token is to be renewed before it is used."""
-        token = self.token
-        return token is not None and lifetime.is_due(
-            token, time.time(), self.proxy.births.of(token)
-        )
+        return self.token is not None and self.proxy.is_due(self.token)
 
     def _use(self, renewed: Captured) -> None:
         """Send a fresh token, and look for it in the answer instead of the one that it replaces."""
@@ -383,7 +383,7 @@ class Api(Exchange):
         renewable = self.flow.metadata.get(notes.INJECTED) and not self.asked_to_renew
         if not renewable or self.new_cookies or not self.renews_by:
             return False
-        return self._expired.says(response)
+        return self._expired.says(response) and not self._is_for_another_reason
 
     @property
     def _expired(self) -> Expired:
@@ -405,7 +405,29 @@ class Api(Exchange):
             if again := await renewal.retry(self):
                 self.flow.response = response = again
                 self.translate_answer_head(response)
+                if self._expired.says(response):
+                    self._note_another_reason()
         return response
+
+    @property
+    def _is_for_another_reason(self) -> bool:
+        """Whether the token is not what the API refuses: it is new, and one that had just come has
+        been refused for a request like this one, as by a form that asks for the password again.
+        """
+        born = self.proxy.births.of(self.token or "")
+        is_new = born is not None and time.time() - born < own_requests.SECONDS_TO_REMEMBER
+        return is_new and self.proxy.learned.refuses(*self._request_like_this)
+
+    def _note_another_reason(self) -> None:
+        request = self.flow.request
+        self.proxy.learned.has_refused(*self._request_like_this)
+        asked = schemes.asked_of(request.method, request.path, b"")
+        said = "%s refuses a token that has just come, so it must be for another reason"
+        self.proxy.once.info(("refuses", asked), said, asked)
+
+    @property
+    def _request_like_this(self) -> tuple[str, str]:
+        return self.session.id, f"{self.flow.request.method} {normalise(self.flow.request.path)}"
 
     def _streams(self, response: http.Response) -> bool:
         """Whether the answer goes on as it comes."""

@@ -35,6 +35,7 @@ class Learned:
         self._places = _Bounded()
         self._headers: OrderedDict[str, HeaderSettings] = OrderedDict()
         self._tried = _Bounded()
+        self._refusing = _Bounded()
         self._heard = _Bounded()
         self._given: OrderedDict[tuple[str, str], tuple[str, Given]] = OrderedDict()
         self._came_back = _Bounded()
@@ -52,6 +53,13 @@ class Learned:
     def with_use(self, session: Session) -> Session:
         """The login, with what is known of who sends its tokens."""
         return session._replace(use=Use.USED) if self.is_user(session.id) else session
+
+    def has_refused(self, login: str, asked: str) -> None:
+        """The API has refused this request of a login for another reason than its token."""
+        self._refusing.add((login, asked))
+
+    def refuses(self, login: str, asked: str) -> bool:
+        return (login, asked) in self._refusing
 
     def handed_out(self, api: str, path: str, place: str) -> None:
         """A token of a login stood at this place of an answer of this path."""

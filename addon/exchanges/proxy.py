@@ -1,6 +1,7 @@
 """What all exchanges share."""
 
 import logging
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -11,6 +12,7 @@ from messages.answers import Refused
 from mitmproxy import http, options
 from origins.origin import Origin
 from profiles.reading import Resolved
+from tokens import lifetime
 from tokens.lifetime import Births, Ends
 from upstream.own_requests import Renewals
 
@@ -84,6 +86,11 @@ class Proxy:
     last_login: str = ""
     short_ways: int = 0
     """Requests for the front end that took the short way (see `short_way.py`)."""
+
+    def is_due(self, token: str) -> bool:
+        """Whether a token is to be renewed before it is used."""
+        now, born, ends = time.time(), self.births.of(token), self.ends.of(token)
+        return lifetime.is_due(token, now, born, ends)
 
     @property
     def settings(self) -> Settings:

@@ -14,7 +14,7 @@ from origins.options import OriginSettings, PathSettings
 from origins.paths import upstream_target
 from origins.upstreams import NO_UPSTREAMS, Upstream, Upstreams
 from profiles import options as profile_options
-from settings.option import Reader
+from settings.option import InvalidOption, Reader
 from tokens import options as token_options
 from tokens.options import TokenSettings
 from upstream import options as upstream_options
@@ -73,10 +73,15 @@ class Settings:
         """
         read = Reader(values, given)
         paths = PathSettings.read(read)
+        cookie = CookieSettings.read(read, environ or {})
+        token = TokenSettings.read(read, paths.refresh)
+        if cookie.max_age_of_token and token.refresh and "token" in token.refresh.request.needs:
+            what = "session, or seconds, since the refresh needs the token when that has ended"
+            raise InvalidOption("cookie_auth_max_age", "token", what)
         found = cls(
-            cookie=CookieSettings.read(read, environ or {}),
+            cookie=cookie,
             header=HeaderSettings.read(read),
-            token=TokenSettings.read(read, paths.refresh),
+            token=token,
             paths=paths,
             origins=OriginSettings.read(read),
             network=NetworkSettings.read(read, environ or {}),

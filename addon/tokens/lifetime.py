@@ -21,6 +21,7 @@ _MOMENTS = ("expires", "expiresat", "expiredat")
 _SHORTEST_EPOCH = 10**8  # a smaller number is no moment (1973) but a duration in seconds
 _LONGEST_EPOCH = 10**11  # a larger one counts milliseconds
 _MOST_MOMENTS = 1024
+_OF_REFRESH_TOKEN = re.compile(r"refresh_?(?:token)?_?(exp.*)", re.IGNORECASE)
 _ISO_FRACTION = re.compile(r"(\.\d{1,6})\d*")
 
 
@@ -43,14 +44,27 @@ def seconds_left(beside: Mapping[str, object], token: str, now: float) -> int | 
     return None if expires is None else _capped(expires - now)
 
 
-def is_due(token: str, now: float, issued_at: float | None) -> bool:
-    """Whether a JWT ends so soon that it is to be renewed before it is used.
+def refresh_seconds_left(beside: Mapping[str, object], token: str, now: float) -> int | None:
+    """The same of a refresh token: by `refresh_expires_in` (Keycloak), `refresh_token_expires_in`
+    (GitHub) and the like, or by its own `exp`. None also for one that never ends.
+    """
+    named = {
+        match[1]: value
+        for name, value in beside.items()
+        if (match := _OF_REFRESH_TOKEN.match(name))
+    }
+    left = seconds_left(named, token, now)
+    return left if left and left > 0 else None
 
-    That is in 30 seconds, or a fifth of its life if that is less. Its own `iat` tells when that
-    began (RFC 7519, 4.1.6); else `issued_at` does, if that is known.
+
+def is_due(token: str, now: float, issued_at: float | None, ends: float | None = None) -> bool:
+    """Whether a token ends so soon that it is to be renewed before it is used.
+
+    That is in 30 seconds, or a fifth of its life if that is less. A JWT tells by `iat` when that
+    began (RFC 7519, 4.1.6), and its end by `exp`; else `issued_at` and `ends` do, if known.
     """
     expires = expiry(token)
-    if expires is None:
+    if expires is None and (expires := ends) is None:
         return False
     decoded = jwt.decode(token)
     born = _number(decoded.claims.get("iat")) if decoded else None
