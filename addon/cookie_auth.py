@@ -337,6 +337,7 @@ def configuration() -> Configuration:
         keys,
         renews=settings.paths.refresh is not None,
         several=len(ctx.options.mode) > 1,
+        renews_for_pages=bool(settings.paths.refresh and settings.paths.frontend),
     )
     return Configuration(settings, wallets, resolved)
 

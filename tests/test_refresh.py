@@ -5,14 +5,25 @@ import random
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from browser_client import Browser
-from support import Client, Message, Mitmdump, Upstream, answer, free_port, running
+from front_end import FrontEnd
+from support import (
+    ADDON,
+    SHORT_WAY,
+    Client,
+    Message,
+    Mitmdump,
+    Upstream,
+    answer,
+    free_port,
+    running,
+)
 from test_any_api import SECRET
 from test_jar import jwt
 
@@ -129,7 +140,8 @@ def test_ten_requests_at_once_cause_one_refresh(proxy_with: ProxyWith, accounts:
 def test_a_token_that_is_about_to_end_is_renewed_before_it_is_used(
     proxy_with: ProxyWith, upstream: Upstream
 ) -> None:
-    accounts = Accounts(lambda n: jwt({"n": n, "exp": time.time() + (5 if n == 1 else 3600)}))
+    now = time.time()
+    accounts = Accounts(lambda n: jwt({"iat": now - 3600, "exp": now + (5 if n == 1 else 3600)}))
     upstream.respond = accounts
     browser = logged_in(proxy_with(*OPTIONS).client)
     upstream.received.clear()
@@ -757,3 +769,224 @@ def test_a_token_that_renews_itself_cannot_end_with_its_cookie(
     mitmdump = start("--set", profile)
     assert mitmdump.exit_code() == 1
     assert "'token' is wrong; it must be session, or seconds, since the refresh" in mitmdump.log
+
+
+# Server-side rendering
+
+
+class Rotating:
+    """An API whose tokens live as long as their answers say, and whose refresh tokens rotate."""
+
+    def __init__(self, *lives: int) -> None:
+        self.lives = list(lives)
+        self.token = self.refresh_token = ""
+        self.refreshes: list[bytes] = []
+
+    def pair(self) -> bytes:
+        self.token, self.refresh_token = secrets.token_hex(8), secrets.token_hex(8)
+        life = self.lives.pop(0) if len(self.lives) > 1 else self.lives[0]
+        pair = {"authToken": self.token, "refreshToken": self.refresh_token, "expires_in": life}
+        return answer(json.dumps(pair))
+
+    def __call__(self, request: Message) -> bytes:
+        if request.target == "/login":
+            return self.pair()
+        if request.target == "/refresh":
+            self.refreshes.append(request.body)
+            good = json.loads(request.body) == {"refreshToken": self.refresh_token}
+            return self.pair() if good else answer("{}", 400)
+        return answer("{}", 200 if request.one("auth-token") == self.token else 401)
+
+
+def test_a_server_that_lets_fresh_cookies_drop_costs_nobody_the_login(
+    proxy_with: ProxyWith, upstream: Upstream
+) -> None:
+    api = Rotating(0)  # each token is over at once
+    upstream.respond = api
+    client = proxy_with(*OPTIONS).client
+    browser = logged_in(client)
+    old = browser.cookie
+    for number in (1, 2, 3):
+        assert client.get("/me", [("Cookie", old)]).status == 200
+        assert len(api.refreshes) == number
+    assert browser.request("GET", "/me").status == 200
+    assert browser.cookies["auth-token"] == api.token
+    assert len(set(api.refreshes)) == len(api.refreshes) == 4
+    api.lives = [3600]
+    assert client.get("/me", [("Cookie", old)]).status == 200
+    before = len(api.refreshes)
+    # The browser's is replaced once more; the one that holds is given without asking the API.
+    assert browser.request("POST", "/refresh").status == 200
+    assert browser.request("GET", "/me").status == 200
+    assert len(api.refreshes) == before
+    # A logout ends all of it, and so does the next login.
+    assert browser.request("POST", "/logout").status == 200
+    got = client.get("/me", [("Cookie", old)])
+    assert got.status == 401
+    assert not [field for field in got.all("set-cookie") if "Max-Age=0" not in field]
+    assert len(api.refreshes) == before
+
+
+def test_a_refusal_of_what_was_replaced_meanwhile_deletes_nothing(
+    start: Callable[..., Mitmdump], upstream: Upstream
+) -> None:
+    api = Rotating(3600)
+    upstream.respond = api
+    first = start("--set", *OPTIONS)
+    browser = logged_in(first.client)
+    old = browser.cookie
+    assert browser.request("POST", "/refresh").status == 200
+    first.stop()
+    client = start("--set", *OPTIONS).client  # it knows nothing of what the other has renewed
+    asked, done = threading.Event(), threading.Event()
+    held = [*api.refreshes]
+
+    def respond(request: Message) -> bytes:
+        if request.target == "/refresh" and request.body in held:
+            asked.set()
+            assert done.wait(20)
+        return api(request)
+
+    upstream.respond = respond
+    with ThreadPoolExecutor(1) as pool:
+        late = pool.submit(client.get, "/me", [("Cookie", old)])
+        assert asked.wait(20)
+        browser.clients = (client,)
+        assert browser.request("POST", "/refresh").status == 200
+        done.set()
+        got = late.result(20)
+    assert (got.status, got.all("set-cookie")) == (401, [])
+
+
+@pytest.fixture
+def front_end() -> Iterator[FrontEnd]:
+    front_end = FrontEnd()
+    yield front_end
+    front_end.close()
+
+
+NAVIGATION = {"sec_fetch_mode": "navigate", "sec_fetch_dest": "document", "user_agent": "Mozilla/5"}
+OWN = {**NAVIGATION, "sec_fetch_site": "none"}
+
+
+@pytest.mark.parametrize("scripts", [(ADDON,), (ADDON, SHORT_WAY)], ids=["long way", "short way"])
+@pytest.mark.parametrize("options", [(), ("cookie_auth_redact=true",), (SECRET,)])
+def test_a_page_gets_to_the_front_end_with_a_fresh_token(
+    start: Callable[..., Mitmdump],
+    upstream: Upstream,
+    front_end: FrontEnd,
+    tmp_path: Path,
+    scripts: tuple[Path, ...],
+    options: tuple[str, ...],
+) -> None:
+    api = Rotating(0, 3600)
+    upstream.respond = api
+    saved = tmp_path / "flows"
+    behind = ("cookie_auth_prefix=/api", f"cookie_auth_frontend={front_end.url}", *options)
+    arguments = [part for one in (*OPTIONS, *behind) for part in ("--set", one)]
+    mitmdump = start(*arguments, "-w", str(saved), scripts=scripts)
+    browser = Browser(mitmdump.client)
+    got = browser.request("POST", "/api/login")
+    assert "; Path=/; " in got.set_cookies[1]  # so that it is there when a page is asked for
+    browser.cookies["theme"] = "dark"
+    old = browser.cookies.copy()
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npage\r\n0\r\n\r\n"
+    front_end.respond = lambda head: chunked
+    # A module is none of it, nor is a page in a frame of another site.
+    assert browser.request("GET", "/main.js", "", sec_fetch_mode="no-cors").body == b"page"
+    framed = {**NAVIGATION, "sec_fetch_dest": "iframe", "sec_fetch_site": "cross-site"}
+    assert browser.request("GET", "/", "", **framed).body == b"page"
+    assert not api.refreshes
+    got = browser.request("GET", "/shop?a=b", "", **OWN, referer="http://localhost/x")
+    assert got.body == b"page"
+    assert got.one("cache-control") == "no-store"
+    assert len(api.refreshes) == 1
+    assert browser.cookies["auth-token"] != old["auth-token"]
+    assert browser.cookies["auth-token-refresh"] != old["auth-token-refresh"]
+    refresh = upstream.last
+    assert (refresh.target, refresh.one("host")) == ("/refresh", f"127.0.0.1:{upstream.port}")
+    assert not {"cookie", "referer", "x-forwarded-host"} & {name for name, _ in refresh.headers}
+    sent = front_end.received[-1].decode()
+    assert f"auth-token={browser.cookies['auth-token']}" in sent
+    assert f"auth-token-login={browser.cookies['auth-token-login']}" in sent
+    assert "theme=dark" in sent
+    assert not [name for name in old if "theme" not in name and old[name] in sent]
+    assert browser.cookies["auth-token-refresh"] not in sent
+    # The next one needs no refresh, and the API takes what the browser has.
+    assert browser.request("GET", "/", "", **OWN).body == b"page"
+    assert browser.request("GET", "/api/me", "").status == 200
+    assert len(api.refreshes) == 1
+    mitmdump.stop()
+    if "cookie_auth_redact=true" in options:
+        record = saved.read_bytes()
+        assert api.token.encode() not in record
+        assert api.refresh_token.encode() not in record
+
+
+@pytest.fixture
+def shop(start: Callable[..., Mitmdump], upstream: Upstream, front_end: FrontEnd) -> Browser:
+    """A browser that is logged in, with a token that has ended; pages are the front end's."""
+    upstream.respond = Rotating(0, 3600)
+    behind = ("cookie_auth_prefix=/api", f"cookie_auth_frontend={front_end.url}")
+    arguments = [part for one in (*OPTIONS, *behind) for part in ("--set", one)]
+    browser = Browser(start(*arguments).client)
+    assert browser.request("POST", "/api/login").body == b'{"loggedIn": true}'
+    return browser
+
+
+def test_a_page_whose_refresh_is_refused_comes_without_a_token_and_its_cookies_go(
+    shop: Browser, upstream: Upstream, front_end: FrontEnd
+) -> None:
+    upstream.answers("{}", 400)
+    assert shop.request("GET", "/", "", **OWN).body == b"page"
+    assert b"auth-token" not in front_end.received[-1]
+    assert not shop.cookies
+
+
+def test_a_page_comes_as_it_is_where_the_api_does_not_answer_the_refresh(
+    shop: Browser, upstream: Upstream, front_end: FrontEnd
+) -> None:
+    held = shop.cookies.copy()
+    upstream.respond = lambda request: iter(())
+    assert shop.request("GET", "/", "", **OWN).body == b"page"
+    assert shop.cookies == held
+    assert f"auth-token={held['auth-token']}".encode() in front_end.received[-1]
+
+
+def test_a_page_that_the_front_end_does_not_give_brings_the_fresh_cookies_all_the_same(
+    shop: Browser, upstream: Upstream, front_end: FrontEnd
+) -> None:
+    front_end.close()
+    got = shop.request("GET", "/", "", **OWN)
+    assert got.status == 502
+    assert isinstance(upstream.respond, Rotating)
+    assert shop.cookies["auth-token"] == upstream.respond.token
+    assert shop.request("GET", "/api/me", "").status == 200
+    assert len(upstream.respond.refreshes) == 1
+
+
+def test_a_logout_while_a_page_renews_holds(
+    shop: Browser, upstream: Upstream, front_end: FrontEnd
+) -> None:
+    api = upstream.respond
+    asked, done = threading.Event(), threading.Event()
+
+    def respond(request: Message) -> bytes | Iterable[bytes]:
+        if request.target == "/refresh":
+            asked.set()
+            assert done.wait(20)
+        return api(request)
+
+    upstream.respond = respond
+    other = Browser(*shop.clients)
+    other.cookies = shop.cookies.copy()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(shop.request, "GET", "/", "", **OWN)
+        assert asked.wait(20)
+        assert other.request("POST", "/api/logout").status == 200
+        done.set()
+        got = waiting.result(20)
+    assert got.body == b"page"
+    assert not got.all("set-cookie")
+    assert isinstance(api, Rotating)
+    assert api.token.encode() not in front_end.received[-1]

@@ -98,6 +98,8 @@ class Wallet:
     """Whether the browser's connection has TLS."""
     other_host: str = ""
     """The origin of a further host that shares the token; empty for the API itself."""
+    renews_for_pages: bool = False
+    """Whether the refresh token comes with requests for the front end's pages, too."""
 
     @property
     def api(self) -> str:
@@ -277,12 +279,11 @@ class Wallet:
         jars = {slot: _kept(self.jars[slot], token) for slot, token in tokens.items()}
         marked = {name: value for cookies in jars.values() for name, value in cookies.items()}
         companion = self.notary.companion(session, marked)
-        at_prefix = self._at_prefix(lasting)
         kept = {**marked, self.companion: companion}
         return [
             *self._twins_gone(brought),
             *(
-                set_cookie(name, value, attributes if slot == MAIN else at_prefix)
+                set_cookie(name, value, attributes if slot == MAIN else self._beside(slot, lasting))
                 for slot, cookies in jars.items()
                 for name, value in cookies.items()
             ),
@@ -372,7 +373,13 @@ class Wallet:
     def _attributes_of(self, name: str) -> CookieAttributes:
         """Those that a cookie of ours is deleted with."""
         attributes = self.cookie.attributes(tls=self.tls)
-        at_root = self.jar.owns(name) or name == self.companion
+        if self.jar.owns(name) or name == self.companion:
+            return attributes
+        return self._beside(REFRESH if self.refresh_jar.owns(name) else "", attributes)
+
+    def _beside(self, slot: str, attributes: CookieAttributes) -> CookieAttributes:
+        """The attributes of a cookie beside the token, from those of the token itself."""
+        at_root = slot == REFRESH and self.renews_for_pages
         return attributes if at_root else self._at_prefix(attributes)
 
 
@@ -391,6 +398,7 @@ class Wallets:
         *,
         renews: bool,
         several: bool,
+        renews_for_pages: bool = False,
     ) -> None:
         self._cookie = cookie
         self._header = header
@@ -398,6 +406,7 @@ class Wallets:
         self._keys = keys
         self._renews = renews
         self._several = several
+        self._renews_for_pages = renews_for_pages
         self._wallets: dict[object, Wallet] = {}
 
     def of(
@@ -424,6 +433,7 @@ class Wallets:
                 name=f"{name}-{port}" if self._several and port else name,
                 notary=Notary(self._keys, str(Origin.served_by(mode))),
                 tls=tls,
+                renews_for_pages=self._renews_for_pages,
             )
         return self._wallets[key]
 
@@ -443,6 +453,7 @@ def _further(wallet: Wallet, upstream: Upstream) -> Wallet:
         prefix=upstream.prefix,
         name=f"{wallet.name}{upstream.cookie}",
         notary=dataclasses.replace(wallet.notary, api=origin),
+        renews_for_pages=False,  # they are renewed for by the API of `--mode`
     )
 
 

@@ -398,15 +398,22 @@ class Api(Exchange):
         and the new cookies.
         """
         request = self.flow.request
-        renewed = await renewal.renew(self)
         repeatable = not request.stream and request.raw_content is not None
-        if isinstance(renewed, Captured) and repeatable and not streaming.is_live(request):
+        for _ in range(2):
+            renewed = await renewal.renew(self)
+            if not isinstance(renewed, Captured) or not repeatable or streaming.is_live(request):
+                break
             self._use(renewed)
-            if again := await renewal.retry(self):
-                self.flow.response = response = again
-                self.translate_answer_head(response)
-                if self._expired.says(response):
-                    self._note_another_reason()
+            if not (again := await renewal.retry(self)):
+                break
+            self.flow.response = response = again
+            self.translate_answer_head(response)
+            if not self._expired.says(response):
+                break
+            if self._has_new_token:
+                self._note_another_reason()
+                break
+            self.asked_to_renew = False  # that one was remembered, and has ended since
         return response
 
     @property
@@ -414,9 +421,12 @@ class Api(Exchange):
         """Whether the token is not what the API refuses: it is new, and one that had just come has
         been refused for a request like this one, as by a form that asks for the password again.
         """
+        return self._has_new_token and self.proxy.learned.refuses(*self._request_like_this)
+
+    @property
+    def _has_new_token(self) -> bool:
         born = self.proxy.births.of(self.token or "")
-        is_new = born is not None and time.time() - born < own_requests.SECONDS_TO_REMEMBER
-        return is_new and self.proxy.learned.refuses(*self._request_like_this)
+        return born is not None and time.time() - born < own_requests.SECONDS_TO_REMEMBER
 
     def _note_another_reason(self) -> None:
         request = self.flow.request

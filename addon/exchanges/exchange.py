@@ -236,6 +236,9 @@ class Exchange:
         found = {name: token for name, token in has.items() if token and name in needs}
         return found if found.keys() == needs else None
 
+    def address_api(self, request: http.Request) -> None:
+        """Have a request of our own that was made after this exchange's go to the API, in place."""
+
     @property
     def is_over(self) -> bool:
         """Whether its login has ended, so that it must not set cookies any more."""
@@ -263,6 +266,7 @@ class Exchange:
         """Its login ends with this request: nothing late revives it, nothing is remembered."""
         self.proxy.logins.end(self.session, self.began)
         self.proxy.renewals.forget(self.session.id)
+        self.proxy.successors.forget(self.session.id)
         self.proxy.page_refreshes.forget(self.session.id)
 
     def bare(self, captured: Captured) -> Captured:

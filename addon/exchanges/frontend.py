@@ -4,16 +4,20 @@ What becomes of heads is said in functions that the short way calls, too (`excha
 """
 
 from credentials import carriers
+from credentials.companion import Use
 from credentials.cookies import belongs, cookie_pairs
+from credentials.stand_ins import MAIN
 from credentials.wallet import Wallet
 from messages import answer_policy, answers, streaming
 from messages.headers import IndexedHeaders
 from messages.redacted import real
+from messages.set_cookies import SetCookie
 from mitmproxy import http
 from origins import addresses, framing, references, rules
 from origins.origin import Origin
 from origins.rules import SAFE_METHODS
 
+from exchanges import notes, renewal, upstreams
 from exchanges.exchange import Asked, Exchange, client_address
 from exchanges.proxy import Proxy
 from exchanges.settings import Settings
@@ -29,6 +33,7 @@ class FrontEnd(Exchange):
         frontend, headers = settings.paths.frontend, request.headers
         assert frontend
         assert isinstance(headers, IndexedHeaders)
+        self._note_what_is_due(asked)
         host = translate_head(
             headers,
             request.path,
@@ -39,14 +44,54 @@ class FrontEnd(Exchange):
             acts=asked.method not in SAFE_METHODS or asked.upgrades,
             trusted=asked.verdict.trusted,
         )
-        if settings.redact:
-            carriers.record_without(headers, settings.cookie.name, settings.recorded)
+        self.record_without_cookies()
         request.scheme = frontend.scheme
         request.data.host = frontend.host.strip("[]")
         request.data.port = frontend.port
         request.host_header = host
 
+    def _note_what_is_due(self, asked: Asked) -> None:
+        """Whether this is a page whose server would call the API with a token that has ended."""
+        request = self.flow.request
+        if not renews_for(request.method, request.headers, self.settings):
+            return
+        if not asked.verdict.trusted and not rules.is_top_level_navigation(request.headers):
+            return
+        fields = tuple(request.headers.get_all("cookie"))
+        held = self.wallet.read(fields, trusted=False, browser=asked.is_browser)
+        token = held.tokens.get(MAIN)
+        ended = token is None or self.proxy.is_due(token)
+        if not ended or not held.session.issued or held.session.use != Use.LISTED:
+            return
+        self.held, self.token, self.refresh_token = held, token, held.refresh_token
+        self.renews = True
+        self.note_session(held.session)
+        self.flow.metadata[notes.COOKIES] = held.names
+
+    def address_api(self, request: http.Request) -> None:
+        headers = request.headers = IndexedHeaders.of(request.headers)
+        addresses.forward(headers, None, None)
+        headers.change({b"Referer": None, b"Origin": None})
+        upstreams.lead(request, upstreams.main_origin(self.flow))
+
+    def _use_new_cookies(self) -> None:
+        """Let the front end see what the browser is going to have."""
+        headers, new = self.flow.request.headers, list(map(SetCookie.read, self.new_cookies))
+        headers.set_all("cookie", self._cookie_fields())
+        carriers.keep_cookies_back(headers, {one.name for one in new}.__contains__)
+        fields = headers.get_all("cookie") + [
+            f"{one.name}={one.value}"
+            for one in new
+            if not one.deletes and not self.wallet.is_for_the_api_only(one.name)
+        ]
+        headers.set_all("cookie", ["; ".join(fields)] if fields else [])
+        self.record_without_cookies()
+
     async def request_head(self) -> None:
+        if self.renews:
+            await renewal.renew(self)
+            if self.new_cookies:
+                self._use_new_cookies()
         if streaming.request_streams(self.flow.request):
             self.flow.request.stream = streaming.Recorder()
 
@@ -57,6 +102,7 @@ class FrontEnd(Exchange):
         response = self.flow.response
         assert response
         translate_answer_head(response, self.own, self.settings)
+        self.add_new_cookies(response)
         if streaming.response_streams(response):
             response.stream = streaming.Recorder()
 
@@ -68,6 +114,7 @@ class FrontEnd(Exchange):
     def failed(self, code: str, reason: str) -> http.Response | None:
         if answers.is_navigation(self.flow.request.headers):
             page = answers.frontend_down(self.upstream, code, reason)
+            self.add_new_cookies(page)
             return answers.without_body_for_head(self.flow.request.method, page)
         return super().failed(code, reason)
 
@@ -77,12 +124,18 @@ class FrontEnd(Exchange):
 
     def secrets(self) -> list[str]:
         """The values of our cookies, which the front end may repeat."""
-        name = self.settings.cookie.name
-        fields = [
-            real(value).decode("utf-8", "surrogateescape")
-            for value in IndexedHeaders.of(self.flow.request.headers).raw("cookie")
-        ]
-        return [value for cookie, value in cookie_pairs(fields) if belongs(cookie, name)]
+        pairs, name = cookie_pairs(self._cookie_fields()), self.settings.cookie.name
+        return [value for cookie, value in pairs if belongs(cookie, name)]
+
+    def _cookie_fields(self) -> list[str]:
+        """As the front end gets them."""
+        fields = IndexedHeaders.of(self.flow.request.headers).raw("cookie")
+        return [real(value).decode("utf-8", "surrogateescape") for value in fields]
+
+
+def renews_for(method: str, headers: http.Headers, settings: Settings) -> bool:
+    """Whether a token that has ended is renewed before such a request reaches the front end."""
+    return bool(settings.paths.refresh) and method == "GET" and answers.is_navigation(headers)
 
 
 def translate_head(

@@ -14,7 +14,7 @@ from origins.origin import Origin
 from profiles.reading import Resolved
 from tokens import lifetime
 from tokens.lifetime import Births, Ends
-from upstream.own_requests import Renewals
+from upstream.own_requests import Renewals, Successors
 
 from exchanges.learned import Learned
 from exchanges.settings import Settings
@@ -71,6 +71,7 @@ class Proxy:
     """None while the options are wrong: everything is refused then."""
     logins: Logins = field(default_factory=Logins)
     renewals: "Renewals[Renewed | Refused | None]" = field(default_factory=Renewals)
+    successors: "Successors[Renewed]" = field(default_factory=Successors)
     page_refreshes: "Renewals[http.Response | None]" = field(default_factory=lambda: Renewals(10))
     """Those that pages ask for with a stand-in."""
     learned: Learned = field(default_factory=Learned)

@@ -30,6 +30,11 @@ class Renewed(NamedTuple):
     ends: float | None
     """When the token is over, in seconds since 1970, if that is known."""
 
+    @property
+    def pair(self) -> Mapping[str, str]:
+        """The tokens, as a template names them."""
+        return {"token": self.captured.token, "refresh_token": self.captured.refresh_token or ""}
+
 
 async def renew(exchange: Exchange) -> Captured | Refused | None:
     """The fresh token, or the API's refusal; None when it gave neither, or the login has ended.
@@ -40,26 +45,17 @@ async def renew(exchange: Exchange) -> Captured | Refused | None:
     if not tokens or exchange.asked_to_renew or exchange.is_over:
         return None
     exchange.asked_to_renew = True
-    renewed = await exchange.proxy.renewals.run(
-        exchange.wallet.api,
-        exchange.session.id,
-        # Some APIs renew a token by itself.
-        tokens.get("refresh_token") or tokens["token"],
-        exchange.token,
-        partial(_ask, exchange, tokens),
-        serves=_still_serves,
-    )
+    renewed = await _renewed(exchange, tokens)
     if exchange.is_over:  # a logout, or another login, came in between
         return None
     if isinstance(renewed, Refused):
-        exchange.new_cookies = exchange.expired()
-        return renewed
+        if exchange.proxy.logins.is_latest(exchange.session, exchange.began):
+            exchange.proxy.successors.forget(exchange.session.id)
+            exchange.new_cookies = exchange.expired()
+        return renewed  # else it has asked with what was replaced meanwhile
     if renewed is None:
         return None
-    # An API that gave no new refresh token goes on taking the old one.
-    captured = dataclasses.replace(
-        renewed.captured, refresh_token=renewed.captured.refresh_token or exchange.refresh_token
-    )
+    captured = renewed.captured
     try:
         exchange.new_cookies = exchange.issued(captured, renews=True)
     except Refused as error:
@@ -71,6 +67,42 @@ async def renew(exchange: Exchange) -> Captured | Refused | None:
     exchange.renewed = renewed.moment
     exchange.flow.metadata[notes.RENEWED] = size_and_expiry(captured.token)
     return captured
+
+
+async def _renewed(exchange: Exchange, tokens: Mapping[str, str]) -> Renewed | Refused | None:
+    """What the API gives for these tokens, or has given for them once."""
+    proxy, session = exchange.proxy, exchange.session
+    used = _what_renews(tokens)
+    newest = proxy.successors.of(session.id, used) if session.issued else None
+    if newest and _still_serves(newest):
+        return newest
+    if newest:  # it is over, too
+        tokens = {name: token for name, token in newest.pair.items() if name in tokens}
+    renewed = await proxy.renewals.run(
+        exchange.wallet.api,
+        session.id,
+        _what_renews(tokens),
+        newest.captured.token if newest else exchange.token,
+        partial(_ask, exchange, tokens),
+        serves=_still_serves,
+    )
+    if not isinstance(renewed, Renewed):
+        return renewed
+    # An API that gave no new refresh token goes on taking the old one.
+    kept = renewed.captured.refresh_token or tokens.get("refresh_token") or exchange.refresh_token
+    renewed = renewed._replace(captured=dataclasses.replace(renewed.captured, refresh_token=kept))
+    if session.issued and not exchange.is_over:
+        fresh = _what_renews(
+            {name: token for name, token in renewed.pair.items() if name in tokens}
+        )
+        for replaced in {used, _what_renews(tokens)} - {fresh}:
+            proxy.successors.note(session.id, replaced, renewed)
+    return renewed
+
+
+def _what_renews(tokens: Mapping[str, str]) -> str:
+    """The one that the API may take only once; some APIs renew a token by itself."""
+    return tokens.get("refresh_token") or tokens["token"]
 
 
 async def retry(exchange: Exchange) -> http.Response | None:
@@ -160,6 +192,7 @@ class Renewal(OwnRequest):
 
 async def _ask(exchange: Exchange, tokens: Mapping[str, str]) -> Renewed | Refused | None:
     own, proxy = own_flow(exchange), exchange.proxy
+    exchange.address_api(own.request)
     try:
         Renewal(own, proxy).fill(tokens)
     except ValueError as error:

@@ -9,7 +9,7 @@ from origins import paths
 from origins.origin import Origin
 
 from exchanges import router
-from exchanges.frontend import told_client, translate_answer_head, translate_head
+from exchanges.frontend import renews_for, told_client, translate_answer_head, translate_head
 from exchanges.proxy import Proxy
 
 
@@ -50,9 +50,11 @@ class Heads:
         outside = paths.strip_prefix(target, settings.paths.prefix) is None
         return outside and not settings.upstreams.find(target) and self.why_not() == ""
 
-    def to_front_end(self, request: http.Request, client: Client) -> Sent:
+    def to_front_end(self, request: http.Request, client: Client) -> Sent | None:
         """Make a GET or HEAD without a body the front end's, in place. Raises Refused."""
         proxy, settings = self.proxy, self.proxy.settings
+        if renews_for(request.method, request.headers, settings):
+            return None
         frontend = settings.paths.frontend
         assert frontend
         headers = request.headers = IndexedHeaders.of(request.headers)

@@ -6,6 +6,7 @@ APIs that rotate refresh tokens take each only once, while a page asks for many 
 import asyncio
 import hashlib
 import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -109,6 +110,47 @@ class Renewals(Generic[T]):
     def _drop(self, key: bytes, known: _Refresh[T]) -> None:
         if self._known.get(key) is known:
             del self._known[key]
+
+
+_MOST_LOGINS = 1024
+_MOST_REPLACED = 256
+
+
+@dataclass
+class _Line(Generic[T]):
+    newest: T
+    replaced: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
+    """Digests of what it is in the place of."""
+
+
+class Successors(Generic[T]):
+    """What has taken the place of refresh tokens that are used up, by login.
+
+    A server that calls through the proxy with its user's cookies may let the fresh ones drop; the
+    browser comes with the old ones then, as much later as it may be. In memory only.
+    """
+
+    def __init__(self) -> None:
+        self._lines: OrderedDict[str, _Line[T]] = OrderedDict()
+
+    def note(self, session: str, replaced: str, newest: T) -> None:
+        """A refresh token of this login was replaced, and what came instead."""
+        line = self._lines.setdefault(session, _Line(newest))
+        self._lines.move_to_end(session)
+        line.newest = newest
+        line.replaced[_digest(replaced)] = None
+        if len(line.replaced) > _MOST_REPLACED:
+            line.replaced.popitem(last=False)
+        if len(self._lines) > _MOST_LOGINS:
+            self._lines.popitem(last=False)
+
+    def of(self, session: str, refresh_token: str) -> T | None:
+        """What came last, if this token was replaced; None for one that may still be good."""
+        line = self._lines.get(session)
+        return line.newest if line and _digest(refresh_token) in line.replaced else None
+
+    def forget(self, session: str) -> None:
+        self._lines.pop(session, None)
 
 
 async def _awaited(start: Callable[[], Awaitable[T]]) -> T:
