@@ -133,10 +133,11 @@ def warnings(
 def further(settings: Settings) -> Iterator[str]:
     """One line for each of `cookie_auth_upstream`: where it goes, and whose token it gets."""
     for one in settings.upstreams.entries:
-        way = _by_proxy(one.origin, settings.network.proxies)
-        own = f"an API of its own (cookie {settings.cookie.name}{one.cookie})"
+        at, way = settings.at(one.prefix), _by_proxy(one.origin, settings.network.proxies)
+        header = f"{at.header.name}: {at.header.format.value(b'{token}').decode()}"
+        own = f"an API of its own, cookie {at.cookie.name}{one.cookie} → header {header}"
         whose = "one login with the API, whose token it gets" if one.shares_token else own
-        yield f"{one.prefix} goes to {one.url}{way}: {whose}"
+        yield f"{one.prefix} goes to {one.origin}{at.paths.base_path}{way}: {whose}"
 
 
 def warnings_of_further(settings: Settings) -> list[str]:
