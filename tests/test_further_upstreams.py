@@ -225,6 +225,17 @@ def read_flows(file: Path) -> list[HTTPFlow]:
         return [flow for flow in FlowReader(stream).stream() if isinstance(flow, HTTPFlow)]
 
 
+def test_each_api_says_whether_somebody_is_logged_in(hosts: Hosts, proxy_with: ProxyWith) -> None:
+    page = Page(proxy_with(*hosts.options, "cookie_auth_session=/session").client)
+    log_in(page, hosts.second, "/second/login")
+    hosts.received()
+    for path, is_one in (("/second/session", True), ("/api/session", False)):
+        assert json.loads(page.get(path).body) == {"loggedIn": is_one}
+    assert not hosts.received()
+    page.get("/data/session")
+    assert hosts.only("data").target == "/v2/session"
+
+
 def test_each_api_has_a_logout_of_its_own(page: Page, hosts: Hosts) -> None:
     first, second = log_in(page, hosts.login), log_in(page, hosts.second, "/second/login")
     hosts.received()
@@ -810,6 +821,31 @@ def test_a_wrong_entry_ends_start_up_with_one_line(
     said = "cookie_auth_upstream: '/files=files.example.com' is wrong; it must be PREFIX=URL"
     assert said in mitmdump.log
     assert "Traceback" not in mitmdump.log
+
+
+def test_a_login_s_host_without_the_word_is_told_at_start_up(
+    start: Callable[..., Mitmdump], hosts: Hosts
+) -> None:
+    entry = f"cookie_auth_upstream=/auth={hosts.login.url}"
+    mitmdump = start("--set", entry, "--set", "cookie_auth_login=/auth/sign-in")
+    mitmdump.wait_for_log(
+        r"is at an API of its own \(/auth\): .* put the word token behind its URL"
+    )
+
+
+def test_an_address_of_another_host_in_an_answer_is_told_once(
+    start: Callable[..., Mitmdump], hosts: Hosts
+) -> None:
+    arguments = [part for option in hosts.options for part in ("--set", option)]
+    mitmdump = start(*arguments)
+    picture = json.dumps({"picture": f"{hosts.files.url}/a.png"})
+    hosts.api.answers(picture, Content_Type="application/json")
+    for _ in range(2):
+        mitmdump.client.get("/api/me", sec_fetch_mode="cors")
+    mitmdump.wait_for_log(
+        f"GET /v1/me: the API's answer names the address, {hosts.files.url}, which"
+    )
+    assert mitmdump.log.count("leads past the proxy") == 1
 
 
 def test_no_host_gets_the_tokens_of_several_apis(hosts: Hosts, confdir: Path) -> None:

@@ -141,12 +141,20 @@ def further(settings: Settings) -> Iterator[str]:
 
 
 def warnings_of_further(settings: Settings) -> list[str]:
-    """What may be a danger of those."""
-    return [
+    """What may be a danger of those, or a mistake."""
+    found = [
         f"the token goes to {one.origin} in clear text: is there no https?"
         for one in settings.upstreams.entries
         if one.origin.scheme == "http" and not _is_loopback(one.origin.host.strip("[]"))
     ]
+    owners = [settings.upstreams.of_option(rule.text) for rule in settings.paths.logins]
+    own = dict.fromkeys(one.prefix for one in owners if one and not one.shares_token)
+    if all(one and not one.shares_token for one in owners):
+        found.append(
+            f"every login of cookie_auth_login is at an API of its own ({', '.join(own)}): if its"
+            " token is for the API of --mode, put the word token behind its URL"
+        )
+    return found
 
 
 def _is_same_server(one: Origin, other: Origin) -> bool:
