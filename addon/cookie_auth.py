@@ -318,7 +318,7 @@ def configuration() -> Configuration:
     for one in settings.upstreams.entries if len(apis) > 1 else ():
         if one.shares_token:
             what = "without the word token: there are several APIs, and it would get that of each"
-            raise InvalidOption(upstreams.NAME, f"{one.prefix}={one.url} {upstreams.SHARED}", what)
+            raise InvalidOption(upstreams.NAME, one.text, what)
     confdir = Path(ctx.options.confdir).expanduser()
     try:
         keys = companion.keys(settings.cookie.secrets, confdir)
@@ -338,6 +338,11 @@ def configuration() -> Configuration:
         renews=settings.paths.refresh is not None,
         several=len(ctx.options.mode) > 1,
         renews_for_pages=bool(settings.paths.refresh and settings.paths.frontend),
+        further_apis={
+            prefix: (one.cookie, one.header)
+            for prefix, one in settings.further.items()
+            if one.is_further_api
+        },
     )
     return Configuration(settings, wallets, resolved)
 

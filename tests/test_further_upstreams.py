@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 from browser_client import Browser
+from exchanges import notes
 from exchanges.settings import OPTIONS, Settings
 from inspection import explain
 from mitmproxy.http import HTTPFlow
 from mitmproxy.io import FlowReader
 from page import Page
+from playwright.sync_api import BrowserContext
 from support import (
     ADDON,
     SHORT_WAY,
@@ -171,6 +173,67 @@ def test_two_apis_have_a_token_each(page: Page, hosts: Hosts) -> None:
         assert asked.one("cookie") is None
         others = {first, second} - {token}
         assert not any(other in str(asked) for other in others)
+
+
+def test_an_api_of_its_own_may_have_a_profile_of_its_own(
+    hosts: Hosts, confdir: Path, tmp_path: Path
+) -> None:
+    profile, flows = tmp_path / "second.yaml", tmp_path / "flows"
+    lines = ("login: [/in]", "token: [/jwt]", "header: X-Second", "base_path: /v7")
+    profile.write_text("\n".join((*lines, "refresh: /again", "refresh_token: /r", "")))
+    options = (
+        *("--set", "cookie_auth_header=Authorization"),
+        *("--set", "cookie_auth_header_format=Bearer {token}", "-w", str(flows)),
+        *("--set", f"cookie_auth_upstream=/second={hosts.second.url} profile={profile}"),
+    )
+    with running(Mitmdump(hosts.api.url, *options, confdir=confdir)) as mitmdump:
+        mitmdump.wait_for_log(
+            f"/second goes to {hosts.second.url}/v7: .*~second → header X-Second:"
+        )
+        page = Page(mitmdump.client)
+        first = log_in(page, hosts.api, "/login")
+        fresh = next(TOKENS)
+
+        def respond(request: Message) -> bytes:
+            if request.target == "/v7/in":
+                return answer('{"jwt": "listed-there", "r": "to-renew-with"}')
+            if request.target == "/v7/again":
+                return answer(json.dumps({"jwt": fresh}))
+            return answer("{}", 200 if request.one("x-second") == fresh else 401)
+
+        hosts.second.respond = respond
+        assert page.post("/second/in", content_type="application/json").status == 200
+        hosts.received()
+        page.get("/me", x_second="of the page")
+        asked = hosts.only("api")
+        assert asked.one("authorization") == f"Bearer {first}"
+        assert asked.one("x-second") == "of the page"
+        assert page.get("/second/me", x_second="of the page").status == 200
+        asked, renewal, again = hosts.received()["second"]
+        assert [asked.one("x-second"), again.one("x-second")] == ["listed-there", fresh]
+        assert asked.one("authorization") is None
+        assert renewal.target == "/v7/again"
+        assert page.post("/second/logout").status == 200
+        assert "auth-token" in page.cookies
+    noted = [flow.metadata.get(notes.RECEIVED) for flow in read_flows(flows)]
+    (told,) = [one for one in noted if one and one["target"] == "/second/me"]
+    assert ("x-second", "(11 bytes)") in map(tuple, told["gone"])  # the page's own, not as it was
+
+
+def read_flows(file: Path) -> list[HTTPFlow]:
+    with file.open("rb") as stream:
+        return [flow for flow in FlowReader(stream).stream() if isinstance(flow, HTTPFlow)]
+
+
+def test_each_api_says_whether_somebody_is_logged_in(hosts: Hosts, proxy_with: ProxyWith) -> None:
+    page = Page(proxy_with(*hosts.options, "cookie_auth_session=/session").client)
+    log_in(page, hosts.second, "/second/login")
+    hosts.received()
+    for path, is_one in (("/second/session", True), ("/api/session", False)):
+        assert json.loads(page.get(path).body) == {"loggedIn": is_one}
+    assert not hosts.received()
+    page.get("/data/session")
+    assert hosts.only("data").target == "/v2/session"
 
 
 def test_each_api_has_a_logout_of_its_own(page: Page, hosts: Hosts) -> None:
@@ -633,6 +696,55 @@ def test_over_http2_and_tls_each_request_of_a_connection_goes_to_its_own_host(
     secure.close()
 
 
+IN_A_PAGE = """async () => {
+    const post = path => fetch(path, {method: 'POST', headers: {'content-type': 'application/json'},
+        body: JSON.stringify({password: 'x'})}).then(answer => answer.json())
+    const said = [await post('/api/auth/sign-in'), await post('/second/login')]
+    const {access_token} = await post('/second/token')
+    await fetch('/second/me', {headers: {authorization: `Bearer ${access_token}`}})
+    for (const path of ['/api/me', '/data/rows', '/api/files/a'])
+        said.push((await fetch(path, {cache: 'no-store'})).status)
+    const moved = await fetch('/api/moved')
+    return [...said, moved.url, access_token, document.cookie]
+}"""
+
+
+def test_a_page_uses_all_of_them_in_a_browser(
+    context: BrowserContext, page: Page, hosts: Hosts
+) -> None:
+    own = f"http://localhost:{page.client.port}"
+    token = opaque("of second")
+
+    def respond(request: Message) -> bytes:
+        if request.target == "/x/token":
+            return answer(json.dumps({"access_token": token}))
+        return answer('{"authToken": "listed-of-second"}')
+
+    hosts.login.answers('{"authToken": "of-the-login"}')
+    hosts.second.respond = respond
+    hosts.api.respond = lambda request: (
+        answer("", 302, None, Location=f"{hosts.data.url}/v2/there")
+        if request.target == "/v1/moved"
+        else answer("<title>app</title>", Content_Type="text/html")
+    )
+    tab = context.new_page()
+    tab.goto(f"{own}/api/")
+    hosts.received()
+    *said, moved, stand_in, readable = tab.evaluate(IN_A_PAGE)
+    assert said == [{"loggedIn": True}, {"loggedIn": True}, 200, 200, 200]
+    assert moved == f"{own}/data/there"
+    assert re.fullmatch(STAND_IN, stand_in)
+    assert readable == ""
+    found = hosts.received()
+    assert found["second"][-1].one("authorization") == f"Bearer {token}"
+    assert [one.one("auth-token") for one in found["data"]] == ["of-the-login"] * 2
+    assert [one.one("auth-token") for one in found["files"]] == [None]
+    names = {cookie["name"] for cookie in context.cookies()}
+    own_names = {"auth-token", "auth-token~second"}
+    assert names == {*own_names, *(f"{name}-login" for name in own_names)}
+    assert not any(one.one("cookie") for messages in found.values() for one in messages)
+
+
 # The front end beside them
 
 
@@ -695,7 +807,8 @@ def test_start_up_says_where_each_prefix_leads(hosts: Hosts, proxy_with: ProxyWi
     shared = "one login with the API, whose token it gets"
     for line in (
         f"/data goes to {hosts.data.url}/v2: {shared}",
-        f"/api/files goes to {hosts.files.url}: an API of its own (cookie auth-token~api_files)",
+        f"/api/files goes to {hosts.files.url}: an API of its own, cookie auth-token~api_files →"
+        " header auth-token: {token}",
     ):
         proxy.wait_for_log(re.escape(line))
 
@@ -708,6 +821,31 @@ def test_a_wrong_entry_ends_start_up_with_one_line(
     said = "cookie_auth_upstream: '/files=files.example.com' is wrong; it must be PREFIX=URL"
     assert said in mitmdump.log
     assert "Traceback" not in mitmdump.log
+
+
+def test_a_login_s_host_without_the_word_is_told_at_start_up(
+    start: Callable[..., Mitmdump], hosts: Hosts
+) -> None:
+    entry = f"cookie_auth_upstream=/auth={hosts.login.url}"
+    mitmdump = start("--set", entry, "--set", "cookie_auth_login=/auth/sign-in")
+    mitmdump.wait_for_log(
+        r"is at an API of its own \(/auth\): .* put the word token behind its URL"
+    )
+
+
+def test_an_address_of_another_host_in_an_answer_is_told_once(
+    start: Callable[..., Mitmdump], hosts: Hosts
+) -> None:
+    arguments = [part for option in hosts.options for part in ("--set", option)]
+    mitmdump = start(*arguments)
+    picture = json.dumps({"picture": f"{hosts.files.url}/a.png"})
+    hosts.api.answers(picture, Content_Type="application/json")
+    for _ in range(2):
+        mitmdump.client.get("/api/me", sec_fetch_mode="cors")
+    mitmdump.wait_for_log(
+        f"GET /v1/me: the API's answer names the address, {hosts.files.url}, which"
+    )
+    assert mitmdump.log.count("leads past the proxy") == 1
 
 
 def test_no_host_gets_the_tokens_of_several_apis(hosts: Hosts, confdir: Path) -> None:
@@ -772,9 +910,7 @@ def test_a_replayed_flow_goes_where_it_went(hosts: Hosts, confdir: Path, tmp_pat
         assert eventually(lambda: all(len(one.received) == 1 for one in hosts.all))
     assert hosts.received() == before
 
-    with flows.open("rb") as file:
-        found = [flow for flow in FlowReader(file).stream() if isinstance(flow, HTTPFlow)]
-    recorded = {flow.request.path: flow for flow in found}
+    recorded = {flow.request.path: flow for flow in read_flows(flows)}
     settings = Settings.parse(
         {
             **{option.name: option.default for option in OPTIONS},
@@ -785,7 +921,7 @@ def test_a_replayed_flow_goes_where_it_went(hosts: Hosts, confdir: Path, tmp_pat
     data = recorded["/v2/rows"]
     assert data.comment.startswith("/data/rows: cookie auth-token → header auth-token (")
     rules = list(explain.rules(data, settings))
-    assert f"path: /data is of {hosts.data.url}/v2, whose /data/rows" in rules
+    assert f"path: /data is of {hosts.data.url}, whose /data/rows" in rules
     shown = [flow.comment for flow in recorded.values() if flow.comment.startswith("/second")]
     assert shown == ["/second/me: without a token: no auth cookie"]
 

@@ -1,5 +1,6 @@
 """Further upstreams, without a process: the table, what options mean there, whose cookies are."""
 
+from pathlib import Path
 from types import MappingProxyType
 
 import pytest
@@ -13,7 +14,7 @@ from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.test.tflow import tclient_conn
 from origins import references
 from origins.origin import Origin
-from origins.upstreams import Upstream, Upstreams
+from origins.upstreams import _OF_ALL, _OF_EACH, Upstream, Upstreams
 from settings.option import InvalidOption, Reader
 
 DEFAULTS = MappingProxyType({option.name: option.default for option in OPTIONS})
@@ -51,8 +52,11 @@ def test_an_entry_says_where_a_prefix_leads(text: str, url: str, shares: bool) -
         (["/files="], {}, "PREFIX=URL, such as"),
         (["/files=files.example.com"], {}, "PREFIX=URL, such as"),
         (["/files=wss://files.example.com"], {}, "PREFIX=URL, such as"),
-        ([f"{FILES} tokens"], {}, "the word token behind it"),
-        ([f"{FILES} token token"], {}, "the word token behind it"),
+        ([f"{FILES} tokens"], {}, "behind it nothing, or the word token"),
+        ([f"{FILES} token token"], {}, "behind it nothing, or the word token"),
+        ([f"{FILES} profile="], {}, "or profile=NAME for an API of its own"),
+        ([f"{FILES} token profile=x"], {}, "or profile=NAME for an API of its own"),
+        ([f"{FILES} profile=no-such"], {}, "one of the recipes: "),
         (["files=https://files.example.com"], {}, "PREFIX is a path below /"),
         (["/=https://files.example.com"], {}, "PREFIX is a path below /"),
         (["=https://files.example.com"], {}, "PREFIX is a path below /"),
@@ -148,19 +152,90 @@ def test_for_an_api_of_its_own_options_hold_as_for_a_proxy_of_its_own() -> None:
         "cookie_auth_upstream": ["/b=https://b/base", "/c=https://c", "/auth=https://l token"],
         "cookie_auth_login": ["/login", "/b/session", "POST /c/in x=/y", "/auth/login"],
         "cookie_auth_logout": "/auth/logout",
+        "cookie_auth_header": "Authorization",
+        "cookie_auth_samesite": "strict",
         "cookie_auth_refresh": "/auth/renew",
         "cookie_auth_forward_cookies": ["XSRF-TOKEN"],
     }
     upstreams = Upstreams.read(Reader(values), "")
     b, c, _ = upstreams.entries
-    assert upstreams.options_of(b, values)["cookie_auth_login"] == ["/session", "/login"]
-    assert upstreams.options_of(c, values)["cookie_auth_login"] == ["POST /in x=/y", "/login"]
-    found = upstreams.options_of(b, values)
+    its = upstreams.options_of(c, values, DEFAULTS)
+    assert its["cookie_auth_login"] == ["POST /in x=/y", "/login"]
+    found = upstreams.options_of(b, values, DEFAULTS)
+    assert found["cookie_auth_login"] == ["/session", "/login"]
+    assert found["cookie_auth_header"] == "Authorization"
     assert found["cookie_auth_logout"] == "/logout"
     assert found["cookie_auth_refresh"] == ""
     assert found["cookie_auth_forward_cookies"] == []
+    assert found["cookie_auth_upstream"] == []
     assert found["cookie_auth_prefix"] == "/b"
     assert found["cookie_auth_base_path"] == "/base"
+
+    profile = {"cookie_auth_login": ["/in"], "cookie_auth_token": ["/jwt"]}
+    found = upstreams.options_of(b, values, DEFAULTS, profile)
+    assert found["cookie_auth_login"] == ["/session", "/in"]
+    assert found["cookie_auth_token"] == ["/jwt"]
+    assert found["cookie_auth_header"] == "auth-token"
+    assert found["cookie_auth_samesite"] == "strict"
+
+
+def test_who_adds_an_option_says_whether_it_holds_for_an_api_beside_the_first() -> None:
+    named = {*_OF_ALL, *_OF_EACH, "prefix", "base_path", "forward_cookies", "upstream", "profile"}
+    flat = {option.name for option in OPTIONS if not option.is_key}
+    assert {f"cookie_auth_{name}" for name in named} == flat
+
+
+def test_what_is_neither_of_all_nor_known_to_hold_for_each_api_holds_for_none_beside() -> None:
+    values: dict[str, object] = {name: f"of {name}" for name in DEFAULTS}
+    values["cookie_auth_api_key"] = "sekret"
+    values |= {"cookie_auth_login": ["/x"], "cookie_auth_upstream": ["/b=https://b"]}
+    upstreams = Upstreams.read(Reader(values), "")
+    (b,) = upstreams.entries
+    defaults = {**DEFAULTS, "cookie_auth_api_key": ""}
+    assert upstreams.options_of(b, values, defaults)["cookie_auth_api_key"] == ""
+
+
+def test_a_further_api_may_have_a_recipe_or_a_profile_of_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "shop.yaml"
+    file.write_text("login: [/in]\nheader: X-Shop\nexpose: [push]\nbase_path: /v3\n")
+    settings = parse(
+        *("/red=http://localhost:1880 profile=node-red", f"/shop=https://s  profile={file}"),
+        header="Authorization",
+        header_format="Bearer {token}",
+        samesite="strict",
+    )
+    red, shop = settings.at("/red"), settings.at("/shop")
+    assert red.header.name == "Authorization"
+    assert [rule.text for rule in shop.paths.logins] == ["/in"]
+    assert (shop.header.name, shop.header.given) == ("X-Shop", True)
+    assert shop.header.format.value(b"T") == b"T"
+    assert shop.paths.base_path == "/v3"
+    assert shop.cookie.same_site == "strict"
+    assert shop.widened == f"the profile {file} widens trust: expose (push)"
+    assert settings.header.name == "Authorization"
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("cookie: x\nallowed_origins: []\n", "cookie, allowed_origins in it is about all"),
+        ("forward_cookies: [x]\n", "forward_cookies in it is about all"),
+        ("upstream: []\n", "upstream in it is about all"),
+        ("header: Cookie\n", "{file}:1: header: 'Cookie' is wrong; it must be"),
+        ("heder: x\n", "{file}:1: 'heder': there is no such option"),
+        (None, "a file that can be read"),
+    ],
+)
+def test_a_wrong_profile_of_a_further_api_is_told_with_its_line(
+    tmp_path: Path, text: str | None, hint: str
+) -> None:
+    file = tmp_path / "shop.yaml"
+    if text:
+        file.write_text(text)
+    with pytest.raises(InvalidOption) as caught:
+        parse(f"/shop=https://s profile={file}")
+    assert hint.format(file=file) in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_whose_settings_hold_where() -> None:
@@ -198,6 +273,11 @@ def wallets_of(settings: Settings) -> dict[str, Wallet]:
         *(settings.cookie, settings.header, settings.upstreams.shared_prefix, (b"key",)),
         renews=True,
         several=False,
+        further_apis={
+            prefix: (one.cookie, one.header)
+            for prefix, one in settings.further.items()
+            if one.is_further_api
+        },
     )
     client = tclient_conn()
     client.proxy_mode = ProxyMode.parse("reverse:https://api.example.com")

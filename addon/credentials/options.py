@@ -150,10 +150,6 @@ class CookieSettings:
         max_age = LASTING if lasting and not self.max_age_given else self.max_age
         return CookieAttributes(self.same_site, secure, max_age, partitioned=self.partitioned)
 
-    def without_forwarded(self) -> "CookieSettings":
-        """The same for an API to which no other cookies pass."""
-        return replace(self, forwarded=Forwarded(frozenset(), self.name))
-
     def at_prefix(self, attributes: CookieAttributes, prefix: str) -> CookieAttributes:
         """Those of the cookies beside the token, such as the refresh token's.
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from types import MappingProxyType
 from typing import NamedTuple
 
 from messages.answers import Refused
@@ -387,6 +388,7 @@ class Wallets:
     """One for each kind of browser connection and each API, as long as the settings hold.
 
     With `several` APIs, cookies are named after the port of ours that they are reached by.
+    `further_apis` are the settings of those of `cookie_auth_upstream`, by prefix.
     """
 
     def __init__(
@@ -399,6 +401,7 @@ class Wallets:
         renews: bool,
         several: bool,
         renews_for_pages: bool = False,
+        further_apis: Mapping[str, tuple[CookieSettings, HeaderSettings]] = MappingProxyType({}),
     ) -> None:
         self._cookie = cookie
         self._header = header
@@ -407,6 +410,7 @@ class Wallets:
         self._renews = renews
         self._several = several
         self._renews_for_pages = renews_for_pages
+        self._further_apis = further_apis
         self._wallets: dict[object, Wallet] = {}
 
     def of(
@@ -421,7 +425,8 @@ class Wallets:
         tls = client.tls if tls is None else tls
         key = mode.full_spec, port, tls, upstream
         if key not in self._wallets and upstream:
-            self._wallets[key] = _further(self.of(client, tls=tls), upstream)
+            further = self._further_apis.get(upstream.prefix)
+            self._wallets[key] = _further(self.of(client, tls=tls), upstream, further)
         elif key not in self._wallets:
             assert isinstance(mode, ReverseMode)
             name = self._cookie.name
@@ -438,18 +443,21 @@ class Wallets:
         return self._wallets[key]
 
 
-def _further(wallet: Wallet, upstream: Upstream) -> Wallet:
+def _further(
+    wallet: Wallet, upstream: Upstream, own: tuple[CookieSettings, HeaderSettings] | None
+) -> Wallet:
     """The wallet for a further upstream, made from that of the API of `--mode`.
 
     Of one that shares the token it is the same, but for the cookies of the host's own, which go to
-    no other. That of another API has names, and marks, of its own.
+    no other. That of another API has names, marks and settings of its `own`.
     """
     origin = str(upstream.origin)
-    if upstream.shares_token:
+    if own is None:
         return dataclasses.replace(wallet, other_host=origin)
     return dataclasses.replace(
         wallet,
-        cookie=wallet.cookie.without_forwarded(),
+        cookie=own[0],
+        header=own[1],
         prefix=upstream.prefix,
         name=f"{wallet.name}{upstream.cookie}",
         notary=dataclasses.replace(wallet.notary, api=origin),

@@ -57,12 +57,16 @@ def tell(exchange: "Api", response: http.Response) -> None:
     # is looked at as it stands.
     worth = kind == "text/html" or "/.well-known/" in request.path
     body = decoded(response) if worth else response.raw_content or b""
-    if _addresses(exchange)[0][0].is_in(body):
-        said = (
-            "%s %s: the API's answer names its own address, %s, which leads past the proxy; to put"
-            " the proxy's there: --set cookie_auth_rewrite_bodies=true"
-        )
-        once.warn(about, said, request.method, printable_path(request), exchange.upstream)
+    for origin, _, base_path in upstreams.places(exchange):
+        if ApiAddress.of(origin, base_path).is_in(body):
+            whose = "its own address" if str(origin) == exchange.upstream else "the address"
+            said = (
+                "%s %s: the API's answer names %s, %s, which leads past the proxy; to put the"
+                " proxy's there: --set cookie_auth_rewrite_bodies=true"
+            )
+            asked = request.method, printable_path(request)
+            once.warn(about, said, *asked, whose, origin)
+            return
 
 
 def _wants_it(exchange: "Api", response: http.Response) -> bool:

@@ -98,7 +98,8 @@ class Router:
         try:
             exchange = route(flow, proxy)
         finally:
-            header = proxy.settings.header.name
+            settings = proxy.settings.at(flow.metadata.get(notes.UPSTREAM))
+            header = settings.header.name
             flow.metadata.setdefault(notes.RECEIVED, received.differences(head, request, header))
         # Whether the proxy sends the token for a page that holds stand-ins can change any time.
         settled = exchange.session.use != Use.GIVEN

@@ -1,6 +1,6 @@
 """All options, and their values as one frozen, validated `Settings`."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from credentials import options as credential_options
@@ -14,6 +14,7 @@ from origins.options import OriginSettings, PathSettings
 from origins.paths import upstream_target
 from origins.upstreams import NO_UPSTREAMS, Upstream, Upstreams
 from profiles import options as profile_options
+from profiles.reading import Profile
 from settings.option import InvalidOption, Reader
 from tokens import options as token_options
 from tokens.options import TokenSettings
@@ -57,6 +58,8 @@ class Settings:
     """The one that these settings hold for; None for the API of `--mode`."""
     named_under: str | None = None
     """What stands before a target where options name it, if that is not the base path."""
+    widened: str = ""
+    """What the profile of a further API widens, in one line; empty for nothing."""
     further: Mapping[str, "Settings"] = field(default_factory=dict, repr=False, compare=False)
     """Those for the other upstreams, by their prefix."""
 
@@ -66,8 +69,10 @@ class Settings:
         values: Mapping[str, object],
         environ: Mapping[str, str] | None = None,
         given: Collection[str] = (),
+        profile_named: Callable[[str], Profile] = lambda name: Profile.named(name, OPTIONS),
     ) -> "Settings":
-        """Settings from the options' values, by option name; `given` are those that were set.
+        """Settings from the options' values, by option name; `given` are those that were set, and
+        `profile_named` reads the profiles of further APIs.
 
         Raises InvalidOption.
         """
@@ -98,9 +103,35 @@ class Settings:
                 at_its = replace(paths, prefix=one.prefix, base_path=one.base_path)
                 at = replace(found, paths=at_its, named_under=named_under)
             else:
-                at = cls.parse(found.upstreams.options_of(one, values), environ, given)
+                try:
+                    profile = profile_named(one.profile) if one.profile else None
+                    at = found._for_further_api(one, values, environ, given, profile)
+                except InvalidOption as error:
+                    what = f"one with which the other options are right: {error}"
+                    raise InvalidOption(upstreams.NAME, one.text, what) from None
             further[one.prefix] = replace(at, upstreams=found.upstreams, upstream=one)
         return replace(found, further=further)
+
+    def _for_further_api(
+        self,
+        one: Upstream,
+        values: Mapping[str, object],
+        environ: Mapping[str, str] | None,
+        given: Collection[str],
+        profile: Profile | None,
+    ) -> "Settings":
+        """Those for an API of its own. Raises InvalidOption."""
+        defaults = {option.name: option.default for option in OPTIONS}
+        if profile and (names := upstreams.unfit(profile.values)):
+            what = f"the profile of one API, and {', '.join(names)} in it is about all"
+            raise InvalidOption("cookie_auth_profile", one.profile, what)
+        own = self.upstreams.options_of(one, values, defaults, profile and profile.values)
+        try:
+            found = Settings.parse(own, environ, given if profile is None else profile.values)
+        except InvalidOption as error:
+            raise (profile.located(error, ()) if profile else error) from None
+        widened = profile.beneath({}, ()).widened if profile else ""
+        return replace(found, widened=widened)
 
     def at(self, prefix: str | None) -> "Settings":
         """Those for the upstream behind this prefix; None for the API of `--mode`.

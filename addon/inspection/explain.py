@@ -21,7 +21,8 @@ from inspection import phrases, report
 
 def rules(flow: http.HTTPFlow, settings: Settings) -> Iterator[str]:
     """Each rule that was applied to the flow's request, by the options as they are now."""
-    metadata = flow.metadata
+    metadata, of_all = flow.metadata, settings
+    settings = of_all.further.get(metadata.get(notes.UPSTREAM, ""), of_all)
     request = received.restored(flow, metadata.get(notes.HEADER, settings.header.name))
     if notes.KIND not in metadata or not request:
         yield "cookie-auth has not decided about this flow."
@@ -38,7 +39,7 @@ def rules(flow: http.HTTPFlow, settings: Settings) -> Iterator[str]:
         yield f"origin: {_origin(request, own, settings)}"
     except Refused as refused:
         yield f"host: {refused.message}"
-    yield f"path: {_path(request, settings)}"
+    yield f"path: {_path(request, of_all)}"
     if metadata.get(notes.TRUSTED) is False:
         yield (
             "method: safe, so it goes on without the token"
@@ -91,7 +92,7 @@ def _path(request: http.Request, settings: Settings) -> str:
     if api_target is None:
         return f"outside {settings.paths.prefix}, so it is the front end's"
     path = paths.normalise(settings.ruled_path(api_target))
-    whose = f"{upstream.prefix} is of {upstream.url}, whose" if upstream else "the API's"
+    whose = f"{upstream.prefix} is of {upstream.origin}, whose" if upstream else "the API's"
     means = settings.paths.rules.meaning(request.method, path, login_like.members(request))
     said = "" if means is Meaning.NONE else f", which is the {means.value} path"
     return f"{whose} {phrases.printable(path)}{said}"

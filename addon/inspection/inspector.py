@@ -120,7 +120,8 @@ class Inspector:
 
     def tell_what_a_profile_widens(self) -> None:
         """Once for each profile that does: it may come from somebody else."""
-        if line := self.proxy.configured.options.widened:
+        further = (one.widened for one in self.proxy.settings.further.values())
+        for line in filter(None, (self.proxy.configured.options.widened, *further)):
             self.proxy.once.warn(("profile", line), "%s", line)
 
     # What is written to a flow
@@ -143,7 +144,7 @@ class Inspector:
     def _write(self, flow: http.HTTPFlow) -> None:
         if self.is_watched and self.proxy.configuration:
             flow.marked = report.mark(flow.metadata)
-            flow.comment = report.comment(flow, self.proxy.settings)
+            flow.comment = report.comment(flow, self._settings_of(flow))
 
     # What the user asks for
 
@@ -151,9 +152,10 @@ class Inspector:
         """The text of the content view."""
         header, comment = "", flow.comment
         if self.proxy.configuration:
-            header = self.proxy.settings.header.name
+            settings = self._settings_of(flow)
+            header = settings.header.name
             if notes.KIND in flow.metadata:
-                comment = report.comment(flow, self.proxy.settings)
+                comment = report.comment(flow, settings)
         header = flow.metadata.get(notes.HEADER, header)
         return "\n".join(view.lines(flow, comment, header, self._token(flow)))
 
@@ -171,7 +173,7 @@ class Inspector:
         if notes.CAPTURED in flow.metadata and flow.response:
             fields = flow.response.headers.get_all("set-cookie")
             pairs = [field.partition(";")[0].partition("=")[::2] for field in fields]
-            upstream = self.proxy.settings.at(flow.metadata.get(notes.UPSTREAM)).upstream
+            upstream = self._settings_of(flow).upstream
             wallet = self.proxy.configured.wallets.of(flow.client_conn, upstream=upstream)
             token = wallet.jar.read(pairs)
             return token.decode("utf-8", "replace") if token else None
@@ -179,7 +181,7 @@ class Inspector:
 
     def _header(self, flow: http.HTTPFlow) -> HeaderSettings | None:
         """The header that the token went into, as far as that is known."""
-        settings = self.proxy.settings
+        settings = self._settings_of(flow)
         if notes.HEADER not in flow.metadata:
             return settings.header
         login = flow.metadata.get(notes.SESSION, [""])[0]
@@ -208,7 +210,8 @@ class Inspector:
     @command.command("cookie_auth.curl")  # type: ignore[untyped-decorator, unused-ignore]
     def curl(self, flow: flow.Flow) -> Sequence[str]:
         """Show a curl command that sends what the API got, with the token as $TOKEN."""
-        return [explain.curl(_http(flow), self._settings())]
+        self._settings()
+        return [explain.curl(_http(flow), self._settings_of(_http(flow)))]
 
     @command.command("cookie_auth.profile")  # type: ignore[untyped-decorator, unused-ignore]
     def profile(self, file: types.Path = NO_FILE) -> Sequence[str]:
@@ -227,6 +230,11 @@ class Inspector:
 
     def _learned(self) -> dict[str, object]:
         return saving.learned_values(self.proxy.learned, _apis())
+
+    def _settings_of(self, flow: http.HTTPFlow) -> Settings:
+        """Those for the upstream that a flow went to; those of the API if it is gone."""
+        settings = self.proxy.settings
+        return settings.further.get(flow.metadata.get(notes.UPSTREAM, ""), settings)
 
     def _settings(self) -> Settings:
         if self.proxy.configuration is None:

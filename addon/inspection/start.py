@@ -133,19 +133,28 @@ def warnings(
 def further(settings: Settings) -> Iterator[str]:
     """One line for each of `cookie_auth_upstream`: where it goes, and whose token it gets."""
     for one in settings.upstreams.entries:
-        way = _by_proxy(one.origin, settings.network.proxies)
-        own = f"an API of its own (cookie {settings.cookie.name}{one.cookie})"
+        at, way = settings.at(one.prefix), _by_proxy(one.origin, settings.network.proxies)
+        header = f"{at.header.name}: {at.header.format.value(b'{token}').decode()}"
+        own = f"an API of its own, cookie {at.cookie.name}{one.cookie} → header {header}"
         whose = "one login with the API, whose token it gets" if one.shares_token else own
-        yield f"{one.prefix} goes to {one.url}{way}: {whose}"
+        yield f"{one.prefix} goes to {one.origin}{at.paths.base_path}{way}: {whose}"
 
 
 def warnings_of_further(settings: Settings) -> list[str]:
-    """What may be a danger of those."""
-    return [
+    """What may be a danger of those, or a mistake."""
+    found = [
         f"the token goes to {one.origin} in clear text: is there no https?"
         for one in settings.upstreams.entries
         if one.origin.scheme == "http" and not _is_loopback(one.origin.host.strip("[]"))
     ]
+    owners = [settings.upstreams.of_option(rule.text) for rule in settings.paths.logins]
+    own = dict.fromkeys(one.prefix for one in owners if one and not one.shares_token)
+    if all(one and not one.shares_token for one in owners):
+        found.append(
+            f"every login of cookie_auth_login is at an API of its own ({', '.join(own)}): if its"
+            " token is for the API of --mode, put the word token behind its URL"
+        )
+    return found
 
 
 def _is_same_server(one: Origin, other: Origin) -> bool:

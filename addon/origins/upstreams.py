@@ -2,15 +2,16 @@
 
     cookie_auth_upstream=/files=https://files.example.com/v2
     cookie_auth_upstream=/data=https://data.example.com token
+    cookie_auth_upstream=/red=http://localhost:1880 profile=node-red
 
 An entry is the path as the page's code has it, as `cookie_auth_prefix` is, and where what stands
-below it goes. Without a word, its host is an API of its own, with logins of its own; with `token`,
-it has one login with the API of `--mode`, and gets its token.
+below it goes. With `token`, that host has one login with the API of `--mode`, and gets its token.
+Without, it is an API of its own, with logins of its own, and perhaps a profile of its own.
 """
 
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -27,7 +28,13 @@ SHARED = "token"
 """The word for one that gets the token."""
 
 _FORM = "PREFIX=URL, such as /files=https://files.example.com"
-_WORDS = f"{_FORM}, with the word {SHARED} behind it if that host gets the API's token"
+PROFILE = "profile="
+"""What stands before the name of a profile for an API of its own."""
+
+_WORDS = (
+    f"{_FORM}, behind it nothing, or the word {SHARED} if that host gets the API's token, or"
+    f" {PROFILE}NAME for an API of its own"
+)
 _URL = re.compile(r"(https?://[^/?#]*)(.*)", re.IGNORECASE)
 _PATH = re.compile(r"(?<!\S)/\S*")
 _NOT_OF_NAMES = re.compile(r"[^A-Za-z0-9]+")
@@ -39,9 +46,26 @@ OPTIONS = (
         [],
         "Further hosts: PREFIX=URL, the path as the page's code has it and where it goes, e.g."
         " /files=https://files.example.com. Each is an API of its own, and never gets the token of"
-        f" another; with {SHARED} behind the URL it shares that of --mode reverse:URL.",
+        f" another; with {SHARED} behind the URL it shares that of --mode reverse:URL, with"
+        f" {PROFILE}NAME it has that profile.",
     ),
 )
+
+_PREFIX = "cookie_auth_"
+_OF_ALL = (
+    *("cookie", "samesite", "secure", "secret", "leak", "redact", "keep_frontend", "frontend"),
+    *("allowed_origins", "allowed_hosts", "public_origin", "forwarded", "rewrite_bodies"),
+    *("answer_timeout",),
+)
+"""Options that are not about one API."""
+_OF_EACH = (
+    *("login", "token", "login_body", "expose", "header", "header_format", "max_age"),
+    *("logout", "logout_redirect", "logout_upstream", "logout_upstream_method"),
+    *("logout_upstream_path", "refresh", "refresh_token", "refresh_body", "clear_on_401"),
+    *("session", "claims"),
+)
+"""Those of the API of `--mode` that hold for one beside it, too, if that has no profile. No other
+does: what is for one API must not be sent to another."""
 
 
 @dataclass(frozen=True)
@@ -55,15 +79,21 @@ class Upstream:
     """What comes in the prefix's place."""
     shares_token: bool
     """Whether it has one login with the API of `--mode`; else it is an API of its own."""
+    profile: str = ""
+    """That of an API of its own; empty for none."""
+    text: str = field(default="", compare=False)
+    """As it was given."""
 
     @classmethod
     def parse(cls, text: str) -> "Upstream":
         """Raises ValueError, saying what would be right."""
         prefix, separator, rest = text.partition("=")
-        url, *words = rest.split() or [""]
+        url, *words = rest.split(maxsplit=1) or [""]
+        word = "".join(words).strip()
+        profile = word.removeprefix(PROFILE) if word.startswith(PROFILE) else ""
         match = _URL.fullmatch(url)
-        if not separator or not match or words not in ([], [SHARED]):
-            raise ValueError(_WORDS if words else _FORM)
+        if not separator or not match or not (profile or word in ("", SHARED)):
+            raise ValueError(_WORDS if word else _FORM)
         try:
             prefix = path_or_empty(prefix)
         except ValueError:
@@ -72,7 +102,8 @@ class Upstream:
             raise ValueError(f"{_FORM}, whose PREFIX is a path below /")
         try:
             base_path = path_or_empty(match[2])
-            return cls(prefix, Origin.parse(match[1]), base_path, shares_token=bool(words))
+            origin = Origin.parse(match[1])
+            return cls(prefix, origin, base_path, word == SHARED, profile, text)
         except ValueError:
             what = "whose URL is an http(s) origin, with a path or none, and without a query"
             raise ValueError(f"{_FORM}, {what}") from None
@@ -104,16 +135,15 @@ class Upstreams:
         places = {}
         for at, one in enumerate(entries):
             if one.prefix == prefix:
-                raise InvalidOption(
-                    NAME, _text(read, at), f"of another PREFIX than cookie_auth_prefix, {prefix}"
-                )
+                what = f"of another PREFIX than cookie_auth_prefix, {prefix}"
+                raise InvalidOption(NAME, one.text, what)
             for other in entries[:at]:
                 if one.prefix == other.prefix:
-                    raise InvalidOption(NAME, _text(read, at), "the only one of its PREFIX")
+                    raise InvalidOption(NAME, one.text, "the only one of its PREFIX")
                 own = not (one.shares_token or other.shares_token)
                 if own and one.cookie == other.cookie:  # their cookies have the same names
                     what = f"of a PREFIX that differs from {other.prefix} in letters or digits"
-                    raise InvalidOption(NAME, _text(read, at), what)
+                    raise InvalidOption(NAME, one.text, what)
             places[one.prefix] = strip_prefix(one.prefix, prefix) or one.prefix
         found = cls(tuple(entries), prefix, places)
         found._refuse_what_would_be_elsewhere(read)
@@ -154,34 +184,41 @@ class Upstreams:
         place, prefix = (self.places[owner.prefix], owner.prefix) if owner else ("", self.prefix)
         return _PATH.sub(lambda match: prefix + match[0][len(place) :], text, count=1)
 
-    def options_of(self, own: Upstream, values: Mapping[str, object]) -> dict[str, object]:
+    def options_of(
+        self,
+        own: Upstream,
+        values: Mapping[str, object],
+        defaults: Mapping[str, object],
+        profile: Mapping[str, object] | None = None,
+    ) -> dict[str, object]:
         """The options' values for an API of its own: those of a proxy for it alone.
 
-        Paths that name another upstream do not hold for it; one that names it itself begins with
-        its prefix. The browser's other cookies stay at the API's own.
+        `profile` is what its own says, if it has one; then only those that are not about one API
+        hold beside that. Paths that name another upstream do not hold for it; a login that names
+        it itself begins with its prefix. The browser's other cookies stay at the API's own.
         """
-        found: dict[str, object] = {
-            **values,
-            NAME: [],
-            "cookie_auth_prefix": own.prefix,
-            "cookie_auth_base_path": own.base_path,
-            "cookie_auth_forward_cookies": [],
-        }
-        logins = values["cookie_auth_login"]
+        logins, owners = values["cookie_auth_login"], {}
         assert isinstance(logins, Sequence)
-        owners = [(str(text), self.of_option(str(text))) for text in logins]
-        its = [self._there(text, own) for text, owner in owners if owner is own]
-        common = [text for text, owner in owners if owner is None]
-        found["cookie_auth_login"] = [*its, *common] or ["/login"]
-        instead = (
-            *(("logout", "/logout"), ("refresh", ""), ("logout_upstream_path", "")),
-            ("session", ""),
-        )
-        for name, default in instead:
-            text = values[f"cookie_auth_{name}"]
-            if isinstance(text, str) and self.of_option(text):
-                found[f"cookie_auth_{name}"] = default
-        return found
+        for text in map(str, logins):
+            owners[text] = self.of_option(text)
+        its = [self._there(text, own) for text, owner in owners.items() if owner is own]
+        holding = _OF_ALL if profile is not None else (*_OF_ALL, *_OF_EACH)
+        found = {**defaults, **{_of(name): values[_of(name)] for name in holding}}
+        if profile is None:
+            found["cookie_auth_login"] = [text for text, owner in owners.items() if not owner]
+            for name in ("logout", "refresh", "logout_upstream_path", "session"):
+                if self.of_option(str(values[_of(name)])):
+                    found[_of(name)] = defaults[_of(name)]
+        found.update(profile or {})
+        common = found["cookie_auth_login"]
+        assert isinstance(common, Sequence)
+        both = list(dict.fromkeys([*its, *common]))
+        return {
+            **found,
+            "cookie_auth_login": both or defaults["cookie_auth_login"],
+            "cookie_auth_prefix": own.prefix,
+            "cookie_auth_base_path": own.base_path or found["cookie_auth_base_path"],
+        }
 
     def _there(self, text: str, own: Upstream) -> str:
         """A rule for a path of this one's, without its prefix."""
@@ -202,7 +239,11 @@ class Upstreams:
 NO_UPSTREAMS = Upstreams()
 
 
-def _text(read: Reader, at: int) -> object:
-    values = read.values[NAME]
-    assert isinstance(values, Sequence)
-    return values[at]
+def unfit(profile: Iterable[str]) -> list[str]:
+    """Of the options that the profile of an API of its own has, those that are not about one."""
+    names = {_of(name) for name in _OF_ALL} | {NAME, _of("forward_cookies")}
+    return [name.removeprefix(_PREFIX) for name in profile if name in names]
+
+
+def _of(name: str) -> str:
+    return _PREFIX + name
