@@ -225,6 +225,26 @@ TABLE: dict[str, tuple[list[Seen], dict[str, object]]] = {
             "refresh_body": '{"refreshToken": "{refresh_token}"}',
         },
     ),
+    "refresh within a second, whose JWT is the same": (
+        [
+            seen("POST /auth/login", PASSWORD, {"access": JWT, "refresh": REFRESH}),
+            seen("GET /me", headers=bearer(JWT)),
+            seen(
+                "POST /auth/refresh",
+                {"refresh": REFRESH},
+                {"access": JWT, "refresh": "r-0000aaaa1111bbbb2222"},
+            ),
+        ],
+        {
+            "login": ["/auth/login"],
+            "token": ["/access"],
+            **BEARER,
+            "refresh": "/auth/refresh",
+            "refresh_token": "/refresh",
+            "refresh_body": '{"refresh": "{refresh_token}"}',
+            **PAGE,
+        },
+    ),
     "refresh at the login's own path: by no option": (
         [
             seen(

@@ -237,11 +237,10 @@ class _Learner:
         if known and kind == "login":
             new = {v: one for v, one in new.items() if self._takes_place(one, known[0], sent)}
         found = list(reversed(new.values()))
-        fresh = [one for one in found if one.value not in self.tokens]
-        if not fresh and kind == "login" and sent.is_sure:
-            fresh = found  # some APIs give a user the same one each time
-        if fresh:
-            self._note(_HandedOut(seen, sent, kind, fresh, brought))
+        # Some APIs give a user the same one each time, and a JWT of the same second is the same.
+        is_new = any(one.value not in self.tokens for one in found)
+        if is_new or (found and kind == "login" and sent.is_sure):
+            self._note(_HandedOut(seen, sent, kind, found, brought))
 
     def _note(self, event: _HandedOut) -> None:
         self.handed_out.append(event)

@@ -1,0 +1,377 @@
+"""Servers that nobody here wrote: how each is installed from the registries and started, and what
+is asked of it beside what its recipe says."""
+
+import base64
+import functools
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlencode
+from uuid import uuid4
+
+import pytest
+from support import ROOT, Message
+
+HERE = Path(__file__).parent
+CACHE = ROOT / ".cache" / "recipes"
+PASSWORD = "correct horse"
+MAIL = "ada@example.com"
+SECRET = "only for this test but long enough for an HMAC key"  # Directus: a comma makes a list
+
+Command = Sequence[str | Path]
+
+
+class Ask(Protocol):
+    """Asks a server, as itself or through the proxy: `ask("POST /login", {…})`."""
+
+    def __call__(self, asked: str, body: object = None, **headers: str) -> Message:
+        """A body is sent as JSON, or as a form where it is a text."""
+
+
+def pip(name: str, *packages: str) -> Path:
+    """The Python of a virtual environment that has these packages."""
+    python = CACHE / name / "bin" / "python"
+    if not (CACHE / name / "installed").exists():
+        subprocess.run([sys.executable, "-m", "venv", str(CACHE / name)], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "-qq", *packages], check=True)
+        (CACHE / name / "installed").touch()
+    return python
+
+
+def npm(name: str, *packages: str, **overrides: str) -> Path:
+    """The folder with the programs of these packages; `overrides` as in package.json."""
+    folder = CACHE / name
+    if not (folder / "installed").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "package.json").write_text(json.dumps({"overrides": overrides}))
+        program = shutil.which("npm")
+        assert program, "npm is needed for this recipe"
+        install = [program, "install", "--prefix", str(folder), "--no-audit", "--no-fund"]
+        subprocess.run([*install, *packages], check=True, stdout=subprocess.DEVNULL)
+        (folder / "installed").touch()
+    return folder / "node_modules" / ".bin"
+
+
+def run(*command: str | Path, **more: object) -> str:
+    """What a program writes that does its work and ends."""
+    parts = [str(part) for part in command]
+    done = subprocess.run(parts, check=True, stdout=subprocess.PIPE, text=True, **more)  # type: ignore[call-overload]
+    return str(done.stdout).strip()
+
+
+def form(**fields: str) -> str:
+    return urlencode(fields)
+
+
+# How they are started: each for a folder of its own, and a port.
+
+DJANGO = ["djangorestframework", "djangorestframework-simplejwt", "graphene-django"]
+DJANGO += ["django-graphql-jwt", "setuptools<81"]
+
+
+def django(asks_for: str, folder: Path, port: int) -> Command:
+    project = HERE / "django_project.py"
+    return [pip("django", *DJANGO), project, folder / "db", f"127.0.0.1:{port}", asks_for]
+
+
+ACCOUNTS = ["djangorestframework", "dj-rest-auth", "djoser", "djangorestframework-simplejwt"]
+
+
+def django_accounts(folder: Path, port: int) -> Command:
+    python = pip("django-accounts", *ACCOUNTS, "setuptools<81")
+    return [python, HERE / "django_accounts_project.py", folder / "db", f"127.0.0.1:{port}"]
+
+
+def fastapi(folder: Path, port: int) -> Command:
+    python = pip("fastapi", "fastapi-users[sqlalchemy]", "uvicorn", "aiosqlite")
+    return [python, HERE / "fastapi_project.py", folder / "db", str(port)]
+
+
+FLASK = ["flask", "flask-jwt-extended", "flask-security", "flask-sqlalchemy", "argon2-cffi"]
+
+
+def flask(package: str, folder: Path, port: int) -> Command:
+    python = pip("flask", *FLASK, "setuptools<81")
+    return [python, HERE / "flask_project.py", folder / "db", str(port), package]
+
+
+def flask_appbuilder(folder: Path, port: int) -> Command:
+    python = pip("fab", "flask-appbuilder", "setuptools<81")
+    return [python, HERE / "appbuilder_project.py", folder / "db", str(port)]
+
+
+def json_server_auth(folder: Path, port: int) -> Command:
+    programs = npm("json-server-auth", "json-server@0.17.4", "json-server-auth")
+    (folder / "db.json").write_text('{"users": [], "notes": [{"id": 1}]}')
+    return [programs / "json-server-auth", "db.json", "--port", str(port)]
+
+
+def node_red(folder: Path, port: int, **more: object) -> Command:
+    """For one user; `more` are settings beside those."""
+    programs = npm("node-red", "node-red")
+    code = f"require('bcryptjs').hashSync('{PASSWORD}', 8)"
+    hashed = run("node", "-p", code, cwd=programs.parent)
+    users = [{"username": "ada", "password": hashed, "permissions": "*"}]
+    auth = {"type": "credentials", "users": users}
+    settings = {"adminAuth": auth, "uiHost": "127.0.0.1", **more}
+    (folder / "settings.js").write_text(f"module.exports = {json.dumps(settings)}")
+    options = ["--userDir", folder, "--settings", "settings.js"]
+    return [programs / "node-red", *options, "--port", str(port)]
+
+
+def verdaccio(folder: Path, port: int) -> Command:
+    (folder / "config.yaml").write_text(
+        "storage: ./storage\n"
+        "auth: {htpasswd: {file: ./htpasswd}}\n"
+        "packages: {'**': {access: $all, publish: $authenticated}}\n"
+        "log: {type: stdout, level: warn}\n"
+    )
+    # It asks for a tag of node-fetch that not every registry has.
+    program = npm("verdaccio", "verdaccio", **{"node-fetch": "^2.7.0"}) / "verdaccio"
+    return [program, "--config", "config.yaml", "--listen", f"127.0.0.1:{port}"]
+
+
+def synapse(folder: Path, port: int) -> Command:
+    python = pip("synapse", "matrix-synapse")
+    often = "{per_second: 100, burst_count: 100}"
+    config = folder / "homeserver.yaml"
+    config.write_text(
+        "server_name: localhost\n"
+        "report_stats: false\n"
+        "enable_registration: true\n"
+        "enable_registration_without_verification: true\n"
+        f"rc_registration: {often}\n"
+        f"rc_login: {{address: {often}, account: {often}, failed_attempts: {often}}}\n"
+        "macaroon_secret_key: only-for-this-test\n"
+        "refreshable_access_token_lifetime: 5s\n"
+        f"signing_key_path: {folder}/signing.key\n"
+        f"media_store_path: {folder}/media\n"
+        f"database: {{name: sqlite3, args: {{database: '{folder}/db'}}}}\n"
+        "listeners:\n"
+        f"- {{port: {port}, type: http, tls: false, bind_addresses: ['127.0.0.1'],"
+        " resources: [{names: [client]}]}\n"
+        "trusted_key_servers: []\n"
+    )
+    command = [python, "-m", "synapse.app.homeserver", "-c", config]
+    run(*command, "--generate-keys", cwd=folder)
+    return command
+
+
+HOME_ASSISTANT = """homeassistant==2024.3.3 home-assistant-frontend==20240307.0 josepy==1.15.0
+    bluetooth-adapters==2.4.0 bluetooth-auto-recovery==1.6.4 bluetooth-data-tools==1.28.4
+    bleak==3.1.0 bleak-retry-connector==4.7.1 dbus-fast==5.2.0 habluetooth==6.1.0""".split()
+# Newer ones want newer Pythons. What is named beside it keeps pip from building all their versions.
+
+
+def home_assistant(folder: Path, port: int) -> Command:
+    """For one user."""
+    if sys.version_info[:2] != (3, 11):
+        pytest.skip("this Home Assistant is for Python 3.11")
+    python = pip("home-assistant", *HOME_ASSISTANT)
+    (folder / "configuration.yaml").write_text(
+        f"http: {{server_host: 127.0.0.1, server_port: {port}}}\n"
+        "frontend:\nauth:\nwebsocket_api:\nconfig:\nonboarding:\napi:\n"
+    )
+    hass = [python.with_name("hass"), "-c", folder]
+    run(*hass, "--script", "auth", "-c", folder, "add", "ada", PASSWORD)
+    done = {"done": ["user", "core_config", "analytics", "integration"]}
+    onboarding = {"version": 4, "minor_version": 1, "key": "onboarding", "data": done}
+    (folder / ".storage" / "onboarding").write_text(json.dumps(onboarding))
+    return hass
+
+
+def directus(folder: Path, port: int) -> Command:
+    program = npm("directus", "directus", "sqlite3") / "directus"
+    variables = {
+        "DB_CLIENT": "sqlite3",
+        "DB_FILENAME": str(folder / "db"),
+        "SECRET": SECRET,
+        "ADMIN_EMAIL": MAIL,
+        "ADMIN_PASSWORD": PASSWORD,
+        "ACCESS_TOKEN_TTL": "5s",
+        "HOST": "127.0.0.1",
+        "PORT": str(port),
+        "TELEMETRY": "false",
+    }
+    command = ["env", *(f"{name}={value}" for name, value in variables.items()), program]
+    run(*command, "bootstrap", cwd=folder)
+    return [*command, "start"]
+
+
+# What is asked of them where it is not just what the recipe says.
+
+
+def log_in_by_form(ask: Ask, password: str) -> Message:
+    return ask("POST /auth/jwt/login", form(username=MAIL, password=password))
+
+
+def log_in_to_verdaccio(ask: Ask, password: str) -> Message:
+    basic = base64.b64encode(f"ada:{password}".encode()).decode()
+    body = {"name": "ada", "password": password}
+    return ask("PUT /-/user/org.couchdb.user:ada", body, authorization=f"Basic {basic}")
+
+
+def log_in_to_home_assistant(ask: Ask, password: str) -> Message:
+    page = "http://localhost/"
+    asked = {"client_id": page, "handler": ["homeassistant", None], "redirect_uri": page}
+    flow = json.loads(ask("POST /auth/login_flow", asked).body)["flow_id"]
+    given = {"client_id": page, "username": "ada", "password": password}
+    got = ask(f"POST /auth/login_flow/{flow}", given)
+    if not (code := json.loads(got.body).get("result")):
+        return got
+    grant = form(grant_type="authorization_code", code=code, client_id=page)
+    return ask("POST /auth/token", grant)
+
+
+def log_in_by_graphql(ask: Ask, password: str) -> Message:
+    query = (
+        "mutation TokenAuth($username: String!, $password: String!)"
+        " { tokenAuth(username: $username, password: $password) { token } }"
+    )
+    return ask("POST /graphql", {"query": query, "variables": {**ADA, "password": password}})
+
+
+def ask_graphql(ask: Ask, **headers: str) -> Message:
+    """An error in a 200 is a 401 here, as everywhere."""
+    got = ask("POST /graphql", {"query": "{ me }"}, **headers)
+    is_ada = json.loads(got.body).get("data") == {"me": "ada"}
+    return got if is_ada else Message(("401",), got.headers, got.body)
+
+
+def register_everywhere(ask: Ask) -> None:
+    """At each of json-server-auth's paths that answer with a token, but the one that logs in."""
+    for path in ("register", "signup"):
+        user = {"email": f"{uuid4().hex}@example.com", "password": PASSWORD}
+        assert ask(f"POST /{path}", user).status == 201
+    assert ask("POST /signin", user).status == 200
+
+
+MATRIX = "/_matrix/client/v3"
+
+
+def register_with_synapse(ask: Ask, name: str = "") -> None:
+    name = name or f"u{uuid4().hex}"
+    auth = {"type": "m.login.dummy"}
+    ask(f"POST {MATRIX}/register", {"username": name, "password": PASSWORD, "auth": auth})
+
+
+def get(path: str) -> Callable[..., Message]:
+    def ask_for(ask: Ask, **headers: str) -> Message:
+        return ask(f"GET {path}", **headers)
+
+    return ask_for
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server, and what an app asks of it beside what its recipe says."""
+
+    start: Callable[[Path, int], Command]
+    protected: Callable[..., Message]
+    """What needs the token."""
+    user: Mapping[str, object] = field(default_factory=dict)
+    """What a login sends beside the password."""
+    log_in: Callable[[Ask, str], Message] | None = None
+    """Where a login is more than `user` and password, sent as JSON to the recipe's first path."""
+    wrong: int = 401
+    """The answer to a wrong password."""
+    status: int = 200
+    """The answer to the right one."""
+    anonymous: int = 401
+    sign_up: Callable[[Ask], object] | None = None
+    """What makes the account, where `start` has not."""
+    also: Callable[[Ask], object] | None = None
+    """What else the recipe's options are about."""
+    seconds: int = 0
+    """How long a token is good here, where the recipe renews it."""
+    forgets: bool = False
+    """Whether the logout that the recipe tells the API ends the token there."""
+    fails: Mapping[str, str] = field(default_factory=dict)
+    """The columns of the table in `addon/recipes/README.md` that fail, each with its reason."""
+
+
+UNCHANGED, NOTHING, LEARNT = COLUMNS = ("unchanged", "sends nothing", "learnt")
+
+ADA = {"username": "ada"}
+FOR = functools.partial
+SERVERS: dict[str, Server] = {
+    "drf-token": Server(FOR(django, "token"), get("/me/"), ADA, wrong=400),
+    "simple-jwt": Server(FOR(django, "jwt"), get("/me/"), ADA, seconds=5),
+    "djoser": Server(django_accounts, get("/auth/users/me/"), ADA, wrong=400, forgets=True),
+    "dj-rest-auth": Server(
+        django_accounts, get("/dj-rest-auth/user/"), ADA, wrong=400, forgets=True
+    ),
+    "graphql-jwt": Server(
+        FOR(django, "jwt"),
+        ask_graphql,
+        log_in=log_in_by_graphql,
+        wrong=200,
+        fails={NOTHING: "nothing names its scheme, JWT, and its refusals are errors in a 200"},
+    ),
+    "fastapi-users": Server(
+        fastapi,
+        get("/users/me"),
+        log_in=log_in_by_form,
+        wrong=400,
+        sign_up=lambda ask: ask("POST /auth/register", {"email": MAIL, "password": PASSWORD}),
+    ),
+    "flask-jwt-extended": Server(FOR(flask, "jwt-extended"), get("/protected"), ADA, seconds=5),
+    "flask-appbuilder": Server(flask_appbuilder, get("/api/v1/me/"), {**ADA, "provider": "db"}),
+    "flask-security": Server(
+        FOR(flask, "security"),
+        lambda ask, **headers: ask("GET /protected", accept="application/json", **headers),
+        log_in=lambda ask, password: ask(
+            "POST /login?include_auth_token",
+            {"email": MAIL, "password": password},
+            accept="application/json",
+        ),
+        wrong=400,
+        fails={NOTHING: "nothing names its header, Authentication-Token"},
+    ),
+    "json-server-auth": Server(
+        json_server_auth,
+        get("/660/notes"),
+        {"email": MAIL},
+        wrong=400,
+        sign_up=lambda ask: ask("POST /register", {"email": MAIL, "password": PASSWORD}),
+        also=register_everywhere,
+    ),
+    "node-red": Server(
+        node_red,
+        get("/flows"),
+        {"client_id": "node-red-editor", "grant_type": "password", "scope": "*", **ADA},
+        wrong=403,
+    ),
+    "verdaccio": Server(
+        verdaccio,
+        get("/-/npm/v1/user"),
+        log_in=log_in_to_verdaccio,
+        status=201,
+        sign_up=lambda ask: ask(
+            "PUT /-/user/org.couchdb.user:ada", {"name": "ada", "password": PASSWORD}
+        ),
+    ),
+    "synapse": Server(
+        synapse,
+        get(f"{MATRIX}/account/whoami"),
+        {
+            "type": "m.login.password",
+            "identifier": {"type": "m.id.user", "user": "ada"},
+            "refresh_token": True,
+        },
+        wrong=403,
+        sign_up=lambda ask: register_with_synapse(ask, "ada"),
+        also=register_with_synapse,
+        seconds=5,
+        forgets=True,
+    ),
+    "home-assistant": Server(
+        home_assistant, get("/api/config"), log_in=log_in_to_home_assistant, wrong=200
+    ),
+    "directus": Server(directus, get("/users/me?fields=email"), {"email": MAIL}, seconds=5),
+}
