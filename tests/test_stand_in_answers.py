@@ -120,6 +120,31 @@ def test_a_page_that_sends_nothing_gets_the_header_that_the_api_reads(
     assert upstream.last.one(api.name) == api.value
 
 
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        ("GET /auth/me", True),
+        ("GET /dj-rest-auth/user/", True),
+        ("GET /session", True),
+        ("DELETE /session", True),
+        ("POST /auth/logout", True),
+        ("PATCH /auth/users/me/", True),
+        ("PUT /auth/refresh", False),
+        ("POST /session", False),
+        ("POST /auth/otp", False),
+        ("GET /auth/login", False),
+        ("GET /auth/callback?code=1", False),
+    ],
+)
+def test_for_a_page_that_sends_nothing_a_token_goes_to_what_is_no_login(
+    page: Page, upstream: Upstream, asked: str, sent: bool
+) -> None:
+    sign_in(page, upstream)
+    method, target = asked.split()
+    page.request(method, target)
+    assert (upstream.last.one("auth-token") == TOKEN) is sent
+
+
 @pytest.mark.xfail(reason="what was learned is in memory only", strict=True)
 def test_the_header_that_was_learned_is_known_after_a_restart(
     start: Start, upstream: Upstream

@@ -7,7 +7,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
-from credentials import carriers
+from credentials import carriers, session_requests
 from credentials.api_cookies import ApiCookie
 from credentials.companion import NO_SESSION, Notary, Session, Use
 from credentials.forwarded import translate_set_cookies
@@ -24,7 +24,6 @@ from mitmproxy import http
 from mitmproxy.net.http import status_codes
 from origins import framing, references, rules
 from origins.origin import Origin
-from origins.rules import SAFE_METHODS
 from tokens import jwt, lifetime, login_like
 from tokens.capture import Captured, TokenHeader
 from tokens.lifetime import size_and_expiry
@@ -264,9 +263,9 @@ class Api(Exchange):
 
     def _says_login(self) -> bool:
         """Whether method and path say that the request logs in, or renews a token."""
-        request = self.flow.request
-        sent = login_like.read_request(request.method, request.path, http.Headers(), None)
-        return sent.says_login or (sent.says_refresh and request.method not in SAFE_METHODS)
+        method, target = self.flow.request.method, self.flow.request.path
+        ends = session_requests.is_logout(method, target)
+        return not ends and login_like.is_by_head(method, target)
 
     @property
     def header(self) -> HeaderSettings:

@@ -120,7 +120,7 @@ def node_red(folder: Path, port: int, **more: object) -> Command:
     auth = {"type": "credentials", "users": users}
     settings = {"adminAuth": auth, "uiHost": "127.0.0.1", **more}
     (folder / "settings.js").write_text(f"module.exports = {json.dumps(settings)}")
-    options = ["--userDir", folder, "--settings", "settings.js"]
+    options: Command = ["--userDir", folder, "--settings", "settings.js"]
     return [programs / "node-red", *options, "--port", str(port)]
 
 
@@ -157,7 +157,7 @@ def synapse(folder: Path, port: int) -> Command:
         " resources: [{names: [client]}]}\n"
         "trusted_key_servers: []\n"
     )
-    command = [python, "-m", "synapse.app.homeserver", "-c", config]
+    command: Command = [python, "-m", "synapse.app.homeserver", "-c", config]
     run(*command, "--generate-keys", cwd=folder)
     return command
 
@@ -177,7 +177,7 @@ def home_assistant(folder: Path, port: int) -> Command:
         f"http: {{server_host: 127.0.0.1, server_port: {port}}}\n"
         "frontend:\nauth:\nwebsocket_api:\nconfig:\nonboarding:\napi:\n"
     )
-    hass = [python.with_name("hass"), "-c", folder]
+    hass: Command = [python.with_name("hass"), "-c", folder]
     run(*hass, "--script", "auth", "-c", folder, "add", "ada", PASSWORD)
     done = {"done": ["user", "core_config", "analytics", "integration"]}
     onboarding = {"version": 4, "minor_version": 1, "key": "onboarding", "data": done}
@@ -198,7 +198,7 @@ def directus(folder: Path, port: int) -> Command:
         "PORT": str(port),
         "TELEMETRY": "false",
     }
-    command = ["env", *(f"{name}={value}" for name, value in variables.items()), program]
+    command: Command = ["env", *(f"{name}={value}" for name, value in variables.items()), program]
     run(*command, "bootstrap", cwd=folder)
     return [*command, "start"]
 

@@ -14,15 +14,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from apps.watch import is_stand_in
 from browser_client import Browser
 from page import Page
 from profiles.reading import RECIPES
-from recipes.servers import COLUMNS, LEARNT, NOTHING, PASSWORD, SERVERS, UNCHANGED, Ask, Server
+from recipes.servers import LEARNT, NOTHING, PASSWORD, SERVERS, UNCHANGED, Ask, Server
 from ruamel.yaml import YAML
-from support import Client, Message, Mitmdump, can_connect, eventually, free_port, running
+from support import ADDON, Client, Message, Mitmdump, can_connect, eventually, free_port, running
 from test_learning import profile_of
 from tokens.json_pointer import Absent, JsonPointer
 
@@ -63,7 +64,9 @@ class App:
     def send_password(self, password: str = PASSWORD) -> Message:
         if self.server.log_in:
             return self.server.log_in(self.ask, password)
-        return self.ask(f"POST {self.recipe['login'][0]}", {**self.server.user, "password": password})
+        return self.ask(
+            f"POST {self.recipe['login'][0]}", {**self.server.user, "password": password}
+        )
 
     def log_in(self) -> None:
         self._read(self.send_password())
@@ -121,13 +124,11 @@ class Running:
     def anonymous(self, ask: Ask) -> bool:
         return self.server.protected(ask).status == self.server.anonymous
 
-    def proxy(self, *options: str, recorded: Path | None = None) -> Mitmdump:
-        confdir = self.folder / f"confdir-{time.monotonic_ns()}"
+    def proxy(self, *options: str, scripts: tuple[Path, ...] = (ADDON,)) -> Mitmdump:
+        confdir = self.folder / uuid4().hex
         confdir.mkdir()
-        if recorded:
-            options = ("-w", str(recorded))
-        more = {"scripts": ()} if recorded else {}
-        mitmdump = Mitmdump(f"http://127.0.0.1:{self.port}", *options, confdir=confdir, **more)
+        upstream = f"http://127.0.0.1:{self.port}"
+        mitmdump = Mitmdump(upstream, *options, confdir=confdir, scripts=scripts)
         return self.stack.enter_context(running(mitmdump))
 
     def app(self, ask: Ask) -> App:
@@ -224,7 +225,8 @@ def test_a_recording_of_the_app_tells_the_recipe(
     server: Running, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     expect_failure(request, server, LEARNT)
-    mitmdump = server.proxy(recorded=tmp_path / "recorded.flow")
+    file = tmp_path / "recorded.flow"
+    mitmdump = server.proxy("-w", str(file), scripts=())
     app = server.app(asking(mitmdump.client.request))
     if server.server.also:
         server.server.also(app.ask)
@@ -236,7 +238,7 @@ def test_a_recording_of_the_app_tells_the_recipe(
     if "logout" in server.recipe:
         app.log_out()
     mitmdump.stop()
-    assert facts(profile_of(tmp_path / "recorded.flow")) == facts(server.recipe)
+    assert facts(profile_of(file)) == facts(server.recipe)
 
 
 def facts(profile: Mapping[str, Any]) -> dict[str, Any]:
