@@ -203,6 +203,44 @@ def directus(folder: Path, port: int) -> Command:
     return [*command, "start"]
 
 
+STRAPI = [f"@strapi/{name}@5.54.0" for name in ("strapi", "plugin-users-permissions")]
+STRAPI += ["better-sqlite3@12.11.1", "react@18", "react-dom@18", "react-router-dom@6"]
+STRAPI += ["styled-components@6"]
+STRAPI_MIDDLEWARES = "logger errors security cors query body session favicon public".split()
+
+
+def strapi(folder: Path, port: int) -> Command:
+    programs = npm("strapi", *STRAPI)
+    keys = [f"{SECRET} {n}" for n in range(5)]
+    sqlite = {"client": "sqlite", "connection": {"filename": "db"}, "useNullAsDefault": True}
+    config: dict[str, object] = {
+        "server": {"host": "127.0.0.1", "port": port, "app": {"keys": keys[:2]}},
+        "admin": {
+            "auth": {"secret": keys[2]},
+            "apiToken": {"salt": keys[3]},
+            "transfer": {"token": {"salt": keys[3]}},
+            "secrets": {"encryptionKey": keys[4][:32]},
+            "serveAdminPanel": False,
+        },
+        "database": {"connection": sqlite},
+        "plugins": {"users-permissions": {"config": {"jwtSecret": keys[2]}}},
+        "api": {},
+        "middlewares": [f"strapi::{name}" for name in STRAPI_MIDDLEWARES],
+    }
+    for name, value in config.items():
+        (folder / "config").mkdir(exist_ok=True)
+        (folder / "config" / f"{name}.js").write_text(f"module.exports = {json.dumps(value)}")
+    for name in ("src/api", "src/extensions", "public/uploads"):
+        (folder / name).mkdir(parents=True)
+    (folder / "favicon.png").touch()
+    (folder / "src" / "index.js").write_text("module.exports = {}")
+    package = {"name": "shop", "version": "1.0.0", "strapi": {}}
+    package["dependencies"] = {"@strapi/strapi": "*", "@strapi/plugin-users-permissions": "*"}
+    (folder / "package.json").write_text(json.dumps(package))
+    (folder / "node_modules").symlink_to(programs.parent)
+    return ["env", "NODE_ENV=production", "STRAPI_TELEMETRY_DISABLED=true", programs / "strapi", "start"]
+
+
 # What is asked of them where it is not just what the recipe says.
 
 
