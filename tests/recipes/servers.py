@@ -1,14 +1,17 @@
 """Servers that nobody here wrote: how each is installed from the registries and started, and what
 is asked of it beside what its recipe says."""
 
+import atexit
 import base64
 import functools
 import getpass
 import json
+import os
 import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -312,6 +315,31 @@ def salt(folder: Path, port: int) -> Command:
     return ["sh", "-c", f"{programs[0]} -c . & exec {programs[1]} -c ."]
 
 
+def parse(folder: Path, port: int) -> Command:
+    program = npm("parse", "parse-server") / "parse-server"
+    options = ["--appId", "shop", "--masterKey", SECRET, "--host", "127.0.0.1", "--port", str(port)]
+    database, prepared = postgres()
+    options += ["--databaseURI", database, "--serverURL", f"http://127.0.0.1:{port}/parse"]
+    return ["sh", "-c", f"{prepared}; exec {shlex.join([str(program), *options])}"]
+
+
+def postgres() -> tuple[str, str]:
+    """The address of a new database, and what starts it, in the shell's words."""
+    if not shutil.which("initdb"):
+        pytest.skip("no PostgreSQL on the PATH (apt-get install postgresql)")
+    data, port = Path(tempfile.mkdtemp(prefix="recipes-postgres-")), free_port()
+    atexit.register(shutil.rmtree, data, ignore_errors=True)
+    as_user = []
+    if os.getuid() == 0:  # which it refuses to run as
+        shutil.chown(data, "postgres")
+        as_user = ["runuser", "-u", "postgres", "--"]
+    run(*as_user, "initdb", "--auth=trust", "--username=postgres", "-D", data, cwd=data)
+    start = [*as_user, "postgres", "-D", data, "-h", "127.0.0.1", "-p", str(port), "-k", data]
+    ready = f"pg_isready -q -h 127.0.0.1 -p {port}"
+    prepared = f"{shlex.join(map(str, start))} & until {ready}; do sleep 0.1; done"
+    return f"postgres://postgres@127.0.0.1:{port}/postgres", prepared
+
+
 # What is asked of them where it is not just what the recipe says.
 
 
@@ -388,15 +416,6 @@ def list_users_of_pocketbase(ask: Ask, **headers: str) -> Message:
     return got if json.loads(got.body)["totalItems"] else Message(("401",), got.headers, got.body)
 
 
-def log_in_to_salt(ask: Ask, password: str) -> Message:
-    who = {**ADA, "password": password, "eauth": "file"}
-    return ask("POST /login", who, accept="application/json")
-
-
-def ask_salt(ask: Ask, **headers: str) -> Message:
-    return ask("GET /jobs", accept="application/json", **headers)
-
-
 def get(path: str) -> Callable[..., Message]:
     def ask_for(ask: Ask, **headers: str) -> Message:
         return ask(f"GET {path}", **headers)
@@ -413,6 +432,8 @@ class Server:
     """What needs the token."""
     user: Mapping[str, object] = field(default_factory=dict)
     """What a login sends beside the password."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """What every request says."""
     log_in: Callable[[Ask, str], Message] | None = None
     """Where a login is more than `user` and password, sent as JSON to the recipe's first path."""
     wrong: int = 401
@@ -435,6 +456,7 @@ class Server:
 UNCHANGED, NOTHING, LEARNT = COLUMNS = ("unchanged", "sends nothing", "learnt")
 
 ADA = {"username": "ada"}
+JSON = {"accept": "application/json"}
 FOR = functools.partial
 SERVERS: dict[str, Server] = {
     "drf-token": Server(FOR(django, "token"), get("/me/"), ADA, wrong=400),
@@ -461,11 +483,10 @@ SERVERS: dict[str, Server] = {
     "flask-appbuilder": Server(flask_appbuilder, get("/api/v1/me/"), {**ADA, "provider": "db"}),
     "flask-security": Server(
         FOR(flask, "security"),
-        lambda ask, **headers: ask("GET /protected", accept="application/json", **headers),
+        get("/protected"),
+        headers=JSON,
         log_in=lambda ask, password: ask(
-            "POST /login?include_auth_token",
-            {"email": MAIL, "password": password},
-            accept="application/json",
+            "POST /login?include_auth_token", {"email": MAIL, "password": password}
         ),
         wrong=400,
         fails={NOTHING: "nothing names its header, Authentication-Token"},
@@ -552,6 +573,17 @@ SERVERS: dict[str, Server] = {
     ),
     "loopback": Server(loopback, get("/whoAmI"), {"email": MAIL}),
     "payload": Server(payload, get("/api/users"), {"email": MAIL}, anonymous=403, forgets=True),
-    "salt": Server(salt, ask_salt, log_in=log_in_to_salt),
+    "salt": Server(salt, get("/jobs"), {**ADA, "eauth": "file"}, headers=JSON),
+    "parse": Server(
+        parse,
+        get("/parse/users/me"),
+        ADA,
+        headers={"x-parse-application-id": "shop"},
+        wrong=404,
+        anonymous=400,
+        sign_up=lambda ask: ask("POST /parse/users", {**ADA, "password": PASSWORD}),
+        forgets=True,
+        fails={NOTHING: "nothing but a list for CORS names its header; it refuses with 400"},
+    ),
     "directus": Server(directus, get("/users/me?fields=email"), {"email": MAIL}, seconds=5),
 }

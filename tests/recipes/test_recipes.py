@@ -38,8 +38,9 @@ def recipe_of(name: str) -> dict[str, Any]:
     return found
 
 
-def asking(request: Callable[..., Message]) -> Ask:
+def asking(request: Callable[..., Message], said: Mapping[str, str]) -> Ask:
     def ask(asked: str, body: object = None, **headers: str) -> Message:
+        headers = {**said, **headers}
         method, _, target = asked.partition(" ")
         if body is None:
             return request(method, target, body=None, **headers)
@@ -116,7 +117,7 @@ class Running:
         )
         stack.callback(process.wait)
         stack.callback(os.killpg, process.pid, signal.SIGTERM)
-        itself = asking(Client(self.port).request)
+        itself = self.asking(Client(self.port))
 
         def is_up() -> bool:
             if not can_connect(self.port):
@@ -137,8 +138,11 @@ class Running:
         mitmdump = Mitmdump(upstream, *options, confdir=confdir, scripts=scripts)
         return self.stack.enter_context(running(mitmdump))
 
-    def app(self, ask: Ask) -> App:
-        return App(self.server, self.recipe, ask)
+    def app(self, client: Client | Browser | Page) -> App:
+        return App(self.server, self.recipe, self.asking(client))
+
+    def asking(self, client: Client | Browser | Page) -> Ask:
+        return asking(client.request, self.server.headers)
 
 
 @pytest.fixture(scope="module", params=SERVERS)
@@ -154,7 +158,7 @@ def test_the_recipe_is_for_a_page_that_holds_nothing(server: Running) -> None:
     """Wrong password, login, protected call, logout, and a login with an old cookie."""
     proxy = server.proxy("--set", f"cookie_auth_profile={server.name}")
     browser, about = Browser(proxy.client), server.server
-    app = server.app(asking(browser.request))
+    app = server.app(browser)
 
     def protected() -> int:
         return about.protected(app.ask).status
@@ -203,7 +207,7 @@ def expect_failure(request: pytest.FixtureRequest, server: Running, column: str)
 def test_an_app_works_unchanged(server: Running, request: pytest.FixtureRequest) -> None:
     expect_failure(request, server, UNCHANGED)
     page = Page(server.proxy().client)
-    app = server.app(asking(page.request))
+    app = server.app(page)
     if server.server.also:
         server.server.also(app.ask)
     app.log_in()
@@ -224,7 +228,7 @@ def test_an_app_works_unchanged(server: Running, request: pytest.FixtureRequest)
 @pytest.mark.recipes
 def test_a_page_that_sends_nothing_works(server: Running, request: pytest.FixtureRequest) -> None:
     expect_failure(request, server, NOTHING)
-    app = server.app(asking(Page(server.proxy().client).request))
+    app = server.app(Page(server.proxy().client))
     assert app.send_password().status == server.server.status
     assert server.server.protected(app.ask).status == 200
 
@@ -236,7 +240,7 @@ def test_a_recording_of_the_app_tells_the_recipe(
     expect_failure(request, server, LEARNT)
     file = tmp_path / "recorded.flow"
     mitmdump = server.proxy("-w", str(file), scripts=())
-    app = server.app(asking(mitmdump.client.request))
+    app = server.app(mitmdump.client)
     if server.server.also:
         server.server.also(app.ask)
     app.log_in()
