@@ -323,6 +323,35 @@ def parse(folder: Path, port: int) -> Command:
     return ["sh", "-c", f"{prepared}; exec {shlex.join([str(program), *options])}"]
 
 
+MEDUSA = """const { defineConfig } = require('@medusajs/framework/utils')
+const [local, secret] = ['http://localhost:8000', 'only for this test but long enough']
+const cors = { storeCors: local, adminCors: local, authCors: local }
+module.exports = defineConfig({
+  admin: { disable: true },
+  projectConfig: {
+    databaseUrl: process.env.DATABASE_URL,
+    http: { ...cors, jwtSecret: secret, cookieSecret: secret },
+  },
+})
+"""
+
+
+def medusa(folder: Path, port: int) -> Command:
+    programs = npm("medusa", "@medusajs/medusa", "@medusajs/framework", "@medusajs/cli")
+    (folder / "src").mkdir()
+    (folder / "medusa-config.js").write_text(MEDUSA)
+    (folder / "tsconfig.json").write_text("{}")
+    (folder / "package.json").write_text('{"name": "shop", "version": "1.0.0"}')
+    (folder / "node_modules").symlink_to(programs.parent)
+    database, prepared = postgres()
+    program = shlex.quote(str(programs / "medusa"))
+    user = shlex.join(["user", "-e", MAIL, "-p", PASSWORD])
+    commands = f"{program} db:migrate && {program} {user} && exec {program} start -p {port}"
+    variables = ["MEDUSA_DISABLE_TELEMETRY=true", "NODE_ENV=production"]
+    shell = ["sh", "-c", f"{prepared}; {commands} -H 127.0.0.1"]
+    return ["env", f"DATABASE_URL={database}", *variables, *shell]
+
+
 def postgres() -> tuple[str, str]:
     """The address of a new database, and what starts it, in the shell's words."""
     if not shutil.which("initdb"):
@@ -401,6 +430,12 @@ def register_with_strapi(ask: Ask, name: str = "") -> None:
     name = name or f"u{uuid4().hex}"
     user = {"username": name, "email": f"{name}@example.com", "password": PASSWORD}
     ask("POST /api/auth/local/register", user)
+
+
+def register_with_medusa(ask: Ask) -> None:
+    user = {"email": f"{uuid4().hex}@example.com", "password": PASSWORD}
+    for path in ("/register", ""):
+        assert ask(f"POST /auth/customer/emailpass{path}", user).status == 200
 
 
 def add_users_to_etcd(ask: Ask) -> None:
@@ -585,5 +620,6 @@ SERVERS: dict[str, Server] = {
         forgets=True,
         fails={NOTHING: "nothing but a list for CORS names its header; it refuses with 400"},
     ),
+    "medusa": Server(medusa, get("/admin/users/me"), {"email": MAIL}, also=register_with_medusa),
     "directus": Server(directus, get("/users/me?fields=email"), {"email": MAIL}, seconds=5),
 }

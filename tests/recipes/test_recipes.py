@@ -126,7 +126,7 @@ class Running:
                 self.server.sign_up(itself)
             return self.anonymous(itself)
 
-        assert eventually(is_up, 120), (folder / "server.log").read_text()
+        assert eventually(is_up, 600), (folder / "server.log").read_text()
 
     def anonymous(self, ask: Ask) -> bool:
         return self.server.protected(ask).status == self.server.anonymous
