@@ -225,6 +225,44 @@ TABLE: dict[str, tuple[list[Seen], dict[str, object]]] = {
             "refresh_body": '{"refreshToken": "{refresh_token}"}',
         },
     ),
+    "the user's name in the path": (
+        [
+            seen(
+                "PUT /-/user/org.couchdb.user:adal",
+                {"name": "adal", "password": "hunter2-hunter2-77"},
+                {"ok": True, "token": OPAQUE},
+            ),
+            seen("GET /-/whoami", headers=bearer(OPAQUE)),
+        ],
+        {"login": ["PUT /-/user/*"], "token": ["/token"], **BEARER, **PAGE},
+    ),
+    "a user who is called like the path": (
+        [
+            seen("POST /auth/user", {"name": "user", "password": "x"}, {"token": OPAQUE}),
+            seen("GET /me", headers=bearer(OPAQUE)),
+        ],
+        {"login": ["/auth/user"], "token": ["/token"], **BEARER, **PAGE},
+    ),
+    "refresh within a second, whose JWT is the same": (
+        [
+            seen("POST /auth/login", PASSWORD, {"access": JWT, "refresh": REFRESH}),
+            seen("GET /me", headers=bearer(JWT)),
+            seen(
+                "POST /auth/refresh",
+                {"refresh": REFRESH},
+                {"access": JWT, "refresh": "r-0000aaaa1111bbbb2222"},
+            ),
+        ],
+        {
+            "login": ["/auth/login"],
+            "token": ["/access"],
+            **BEARER,
+            "refresh": "/auth/refresh",
+            "refresh_token": "/refresh",
+            "refresh_body": '{"refresh": "{refresh_token}"}',
+            **PAGE,
+        },
+    ),
     "refresh at the login's own path: by no option": (
         [
             seen(

@@ -63,8 +63,11 @@ def sign_in(page: Page, upstream: Upstream, token: str = TOKEN, **more: object) 
 class Reads:
     """An API that takes the token in one header only."""
 
-    def __init__(self, name: str, value: str, challenge: str = "", login: Any = None) -> None:
+    def __init__(
+        self, name: str, value: str, challenge: str = "", login: Any = None, refuses: int = 401
+    ) -> None:
         self.name, self.value, self.challenge = name.lower(), value, challenge
+        self.refuses = refuses
         self.login = login or {"body": json.dumps({"token": TOKEN})}
 
     def __call__(self, request: Message) -> bytes:
@@ -73,7 +76,7 @@ class Reads:
         if request.one(self.name) == self.value:
             return answer('{"you": "ann"}')
         fields = [("WWW-Authenticate", self.challenge)] if self.challenge else []
-        return answer('{"you": null}', 401, fields)
+        return answer('{"you": null}', self.refuses, fields)
 
 
 def told(**members: str) -> dict[str, Any]:
@@ -102,6 +105,7 @@ LEARNED: dict[str, tuple[Reads, int]] = {
     ),
     "WWW-Authenticate": (Reads("Authorization", f"Token {TOKEN}", "Token realm=api"), 2),
     "else Bearer": (Reads("Authorization", f"Bearer {TOKEN}"), 2),
+    "else Bearer, after a 403": (Reads("Authorization", f"Bearer {TOKEN}", refuses=403), 2),
 }
 
 
@@ -120,6 +124,31 @@ def test_a_page_that_sends_nothing_gets_the_header_that_the_api_reads(
     assert upstream.last.one(api.name) == api.value
 
 
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        ("GET /auth/me", True),
+        ("GET /dj-rest-auth/user/", True),
+        ("GET /session", True),
+        ("DELETE /session", True),
+        ("POST /auth/logout", True),
+        ("PATCH /auth/users/me/", True),
+        ("PUT /auth/refresh", False),
+        ("POST /session", False),
+        ("POST /auth/otp", False),
+        ("GET /auth/login", False),
+        ("GET /auth/callback?code=1", False),
+    ],
+)
+def test_for_a_page_that_sends_nothing_a_token_goes_to_what_is_no_login(
+    page: Page, upstream: Upstream, asked: str, sent: bool
+) -> None:
+    sign_in(page, upstream)
+    method, target = asked.split()
+    page.request(method, target)
+    assert (upstream.last.one("auth-token") == TOKEN) is sent
+
+
 @pytest.mark.xfail(reason="what was learned is in memory only", strict=True)
 def test_the_header_that_was_learned_is_known_after_a_restart(
     start: Start, upstream: Upstream
@@ -131,23 +160,24 @@ def test_the_header_that_was_learned_is_known_after_a_restart(
     assert Page(start().client, page.jar).get("/me").status == 200
 
 
+@pytest.mark.parametrize("status", [401, 403])
 def test_another_header_is_tried_once_for_each_login_and_for_nothing_but_a_get(
-    start: Start, upstream: Upstream
+    start: Start, upstream: Upstream, status: int
 ) -> None:
     page = Page(start().client)
     upstream.respond = lambda request: (
         answer(json.dumps({"token": TOKEN}))
         if request.target == "/auth/sign-in"
-        else answer("no", 401)
+        else answer("no", status)
     )
     log_in(page)
     upstream.received.clear()
     for method, body in [("POST", "{}"), ("POST", None), ("DELETE", None), ("PUT", "{}")]:
-        assert page.request(method, "/me", body=body).status == 401
+        assert page.request(method, "/me", body=body).status == status
     assert len(upstream.received) == 4
     for times in (2, 1, 1):
         upstream.received.clear()
-        assert (got := page.get("/me")).status == 401
+        assert (got := page.get("/me")).status == status
         assert got.body == b"no"
         assert len(upstream.received) == times
     log_in(page)

@@ -7,7 +7,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
-from credentials import carriers
+from credentials import carriers, session_requests
 from credentials.api_cookies import ApiCookie
 from credentials.companion import NO_SESSION, Notary, Session, Use
 from credentials.forwarded import translate_set_cookies
@@ -25,7 +25,6 @@ from mitmproxy.net.http import status_codes
 from origins import framing, references, rules
 from origins.origin import Origin
 from origins.paths import normalise
-from origins.rules import SAFE_METHODS
 from profiles import schemes
 from tokens import jwt, login_like
 from tokens.capture import Captured, TokenHeader
@@ -270,9 +269,9 @@ class Api(Exchange):
 
     def _says_login(self) -> bool:
         """Whether method and path say that the request logs in, or renews a token."""
-        request = self.flow.request
-        sent = login_like.read_request(request.method, request.path, http.Headers(), None)
-        return sent.says_login or (sent.says_refresh and request.method not in SAFE_METHODS)
+        method, target = self.flow.request.method, self.flow.request.path
+        ends = session_requests.is_logout(method, target)
+        return not ends and login_like.is_by_head(method, target)
 
     @property
     def header(self) -> HeaderSettings:

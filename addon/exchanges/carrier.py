@@ -18,24 +18,27 @@ if TYPE_CHECKING:
     from exchanges.api import Api
 
 _SCHEMES = frozenset("bearer token jwt".split())
+_REFUSED = (401, 403)
+"""Strapi, Spring and FastAPI's HTTPBearer say 403 to a request without a token."""
 
 
 def may_be_another(exchange: "Api", response: http.Response) -> bool:
     """Whether the API may have looked for the token elsewhere."""
-    request, session = exchange.flow.request, exchange.session
-    if response.status_code != 401 or request.method != "GET" or request.raw_content:
+    request, session, status = exchange.flow.request, exchange.session, response.status_code
+    if status not in _REFUSED or request.method != "GET" or request.raw_content:
         return False
     if not exchange.flow.metadata.get(notes.INJECTED) or session.use != Use.GIVEN:
         return False
     if exchange.settings.header.given or exchange.proxy.learned.header(session.id):
         return False
-    return not streaming.is_live(request) and not exchange.proxy.learned.was_tried(session.id)
+    tried = exchange.proxy.learned.was_tried(session.id, status)
+    return not streaming.is_live(request) and not tried
 
 
 async def try_another(exchange: "Api", response: http.Response) -> http.Response:
     """Ask once more, with the token where the answer says or where most APIs want it."""
     learned, login = exchange.proxy.learned, exchange.session.id
-    learned.tries(login)
+    learned.tries(login, response.status_code)
     header = _asked_for(response)
     token = (exchange.token or "").encode()
     if not header or not header.format.accepts(token):
@@ -45,7 +48,7 @@ async def try_another(exchange: "Api", response: http.Response) -> http.Response
     headers.pop(exchange.settings.header.name, None)
     headers[header.name] = exchange.settings.recorded(header.format.value(token), token)
     again = await renewal.retry(exchange)
-    if again is None or again.status_code == 401:
+    if again is None or again.status_code in _REFUSED:
         headers.fields = before
         return response
     learned.reads(login, header)

@@ -147,12 +147,12 @@ class Learned:
     def is_heard(self, login: str) -> bool:
         return login in self._heard
 
-    def tries(self, login: str) -> None:
-        """Another header is tried with this login's token."""
-        self._tried.add(login)
+    def tries(self, login: str, status: int) -> None:
+        """Another header is tried with this login's token, after an answer with this status."""
+        self._tried.add((login, status))
 
-    def was_tried(self, login: str) -> bool:
-        return login in self._tried
+    def was_tried(self, login: str, status: int) -> bool:
+        return (login, status) in self._tried
 
 
 class _Bounded:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from credentials import session_requests
 from credentials.names import plain
@@ -44,6 +44,7 @@ _SHORTEST = 8
 _LOGIN = "/login"
 """The path that logs in where none is given."""
 _SAFE = ("GET", "HEAD", "OPTIONS")
+_WHO = frozenset("name user username email login".split())
 
 
 class Seen(NamedTuple):
@@ -237,11 +238,10 @@ class _Learner:
         if known and kind == "login":
             new = {v: one for v, one in new.items() if self._takes_place(one, known[0], sent)}
         found = list(reversed(new.values()))
-        fresh = [one for one in found if one.value not in self.tokens]
-        if not fresh and kind == "login" and sent.is_sure:
-            fresh = found  # some APIs give a user the same one each time
-        if fresh:
-            self._note(_HandedOut(seen, sent, kind, fresh, brought))
+        # Some APIs give a user the same one each time, and a JWT of the same second is the same.
+        is_new = any(one.value not in self.tokens for one in found)
+        if is_new or (found and kind == "login" and sent.is_sure):
+            self._note(_HandedOut(seen, sent, kind, found, brought))
 
     def _note(self, event: _HandedOut) -> None:
         self.handed_out.append(event)
@@ -297,12 +297,14 @@ class _Learner:
         if not event.sent.is_sure and main.value not in self.uses:
             self._remark(f"{evidence}; it is not sure that this is a login")
             return False
-        if not can_be_named(path):
+        pattern = _without_user(event.seen, path)
+        if not can_be_named(pattern):
             self._remark(f"{evidence}; no option can name this path")
             return False
         if not self._token(event, evidence):
             return False
-        self._find("login", path, evidence)
+        rule = path if pattern == path else f"{event.seen.method} {pattern}"
+        self._find("login", rule, evidence)
         return True
 
     def _token(self, event: _HandedOut, evidence: str) -> bool:
@@ -472,6 +474,22 @@ def _sent(use: _Use) -> str:
             return f"{asked(use.seen)} sent it as {printable(at.name)}"
         return f"{asked(use.seen)} sent it as {printable(at.name)}: {printable(around)}"
     return f"{asked(use.seen)} sent it in {at.told}"
+
+
+def _without_user(seen: Seen, path: str) -> str:
+    """The path of a login with `*` for the segment that names who logs in.
+
+    By PUT only, whose path names what is put: `PUT /-/user/org.couchdb.user:ada`.
+    """
+    try:
+        pairs = list(members(json.loads(seen.body)))
+    except (ValueError, RecursionError):
+        return path
+    names = {value for name, value in pairs if plain(name) in _WHO}
+    segments = [
+        one if names.isdisjoint(unquote(one).split(":")) else "*" for one in path.split("/")
+    ]
+    return "/".join(segments) if seen.method == "PUT" else path
 
 
 def _captured(token: str, place: str) -> Candidate:

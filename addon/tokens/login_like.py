@@ -212,6 +212,20 @@ def read_request(method: str, target: str, headers: http.Headers, body: bytes | 
     )
 
 
+def is_by_head(method: str, target: str) -> bool:
+    """Whether method and path alone say that somebody logs in or renews.
+
+    Below /auth, and at a session, that is a POST, or a GET that brings a code: others ask there who
+    is logged in (`GET /auth/me`), change that, or end it (`DELETE /session`).
+    """
+    sent = read_request(method, target, http.Headers(), None)
+    if any(word in _LOGIN for segment in sent.path.split("/") for word in words_of(segment)):
+        return True
+    if sent.method in _SAFE:
+        return sent.says_login and bool(sent.why)
+    return sent.says_refresh or (sent.method == "POST" and sent.says_login)
+
+
 def is_none(method: str, target: str, headers: http.Headers, body: bytes | None) -> bool:
     """Whether a request is surely not login-like, at little cost: most are not.
 

@@ -26,8 +26,10 @@ settings.configure(
     ],
     REST_FRAMEWORK={
         "DEFAULT_AUTHENTICATION_CLASSES": [
-            "rest_framework_simplejwt.authentication.JWTAuthentication",
-            "rest_framework.authentication.TokenAuthentication",
+            {
+                "jwt": "rest_framework_simplejwt.authentication.JWTAuthentication",
+                "token": "rest_framework.authentication.TokenAuthentication",
+            }[sys.argv[3]]
         ]
     },
     SIMPLE_JWT={"ACCESS_TOKEN_LIFETIME": timedelta(seconds=5), "ROTATE_REFRESH_TOKENS": True},

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
-from recipes.test_recipes import npm
+from recipes.servers import npm
 from support import (
     ADDON,
     SHORT_WAY,

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from apps.watch import Watch, is_stand_in
 from playwright.sync_api import BrowserContext, Page, expect
-from recipes.test_recipes import HERE, PASSWORD, home_assistant, node_red, npm, pip
+from recipes.servers import HERE, PASSWORD, home_assistant, node_red, npm, pip
 from support import Mitmdump, can_connect, eventually, free_port, running
 
 pytestmark = pytest.mark.recipes
