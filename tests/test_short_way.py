@@ -22,6 +22,7 @@ import psutil
 import pytest
 import short_way
 from front_end import Browser, FrontEnd, Respond, answers_in, get, in_bytes
+from messages.http1 import ForFrontEnd
 from mitmproxy.addons.intercept import Intercept
 from mitmproxy.io import FlowWriter
 from mitmproxy.options import Options
@@ -213,7 +214,7 @@ CASES = [
         "<p>", Content_Type="text/html", Content_Security_Policy="default-src 'self'")),
     Case("cookies set", (ONE,), answer("x", 200, [
         ("Set-Cookie", "a=1; Domain=x.test"), ("Set-Cookie", "auth-token=evil; Path=/")])),
-    Case("another way to the origin", (ONE,), answer("x", Alt_Svc='h3="x.test:1"'), again=True),
+    Case("another way to the origin", (ONE,), answer("x", Alt_Svc='h3="x.test:1"')),
     # What is refused
     Case("a foreign name", (get("/CASE", host="evil.test"),), short=False),
     Case("two hosts", (get("/CASE", "Host: evil.test"),), short=False),
@@ -507,9 +508,9 @@ def test_the_long_way_is_taken_while_somebody_looks_at_requests(
 def test_mitmwebs_intercept_is_one_of_them() -> None:
     addon = Intercept()
     with taddons.context(addon) as context:
-        assert list(short_way.listening([addon])) == []
+        assert list(short_way.looked_at([addon])) == []
         context.configure(addon, intercept="~u x")
-        assert list(short_way.listening([addon])) == ["intercept is set"]
+        assert list(short_way.looked_at([addon])) == ["intercept is set"]
 
 
 LISTENERS = {
@@ -697,11 +698,8 @@ def test_a_front_end_that_hangs_up_is_not_asked_by_each_way_over_old_and_new_con
 
 def test_a_connection_that_is_long_in_coming_is_left_to_the_long_way() -> None:
     context = Context(tclient_conn(), Options())
-    rules = SimpleNamespace(
-        takes=lambda target: True,
-        to_front_end=lambda request, client: SimpleNamespace(address=("front-end.test", 80)),
-    )
-    layer = ShortWayLayer(context, rules)
+    sent = ForFrontEnd(b"", ("front-end.test", 80), False, None)
+    layer = ShortWayLayer(context, SimpleNamespace(to_front_end=lambda head, client: sent))
     begun = list(layer.handle_event(events.DataReceived(context.client, get("/x"))))
     patience, opening = begun
     assert isinstance(patience, commands.RequestWakeup)
