@@ -14,12 +14,13 @@ mitmproxy's, or another script. A mitmproxy that it does not know it leaves as i
 import hashlib
 import inspect
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from mitmproxy import addonmanager, ctx, http
+from messages.http1 import ForBrowser, ForFrontEnd
+from mitmproxy import addonmanager, ctx
 from mitmproxy.addonmanager import Loader
 from mitmproxy.addons.next_layer import NextLayer as ChoosesLayers
 from mitmproxy.addons.script import ScriptLoader
@@ -32,7 +33,7 @@ from mitmproxy.proxy.layers import http as http_layers
 from mitmproxy.proxy.layers import modes
 from mitmproxy.proxy.layers.http import _http1
 from mitmproxy.proxy.mode_specs import ReverseMode
-from upstream.short_way import Sent, ShortWayLayer
+from upstream.short_way import ShortWayLayer
 
 logger = logging.getLogger(__name__)
 
@@ -74,8 +75,8 @@ IDLE = frozenset(("DisableH2C", "Dumper", "Onboarding", "TlsConfig", "UpdateAltS
 OTHER_OPTIONS = ("allow_hosts", "body_size_limit", "ignore_hosts", "tcp_hosts")
 
 HOOKS = ("requestheaders", "request", "responseheaders", "response", "error")
-OURS = Path(__file__).resolve().parent
-"""Scripts in this folder are cookie-auth's own."""
+_FOLDER = Path(__file__).resolve().parent
+OURS = frozenset(_FOLDER / name for name in ("cookie_auth.py", "fast_dispatch.py", "short_way.py"))
 
 
 class ShortWay:
@@ -84,10 +85,14 @@ class ShortWay:
     def __init__(self) -> None:
         self.known = self.loaded = False
         self.why_not = ""
-        """Why all goes the long way, as mitmproxy's options and addons are."""
+        """Why all goes the long way, as mitmproxy's options and its own addons are."""
+        self.others: list[tuple[str, Any]] = []
+        """The addons that are neither mitmproxy's nor cookie-auth's, and what they are called."""
         self.playback: Any = None
+        self.heads: Any = None
+        """Whom to ask: cookie-auth's `exchanges.short_way.Heads`."""
         self._seen: object = None
-        """What `why_not` follows from; None for options that have changed."""
+        """What all this follows from; None for options that have changed."""
         self._told: str | None = None
 
     def load(self, loader: Loader) -> None:
@@ -118,72 +123,77 @@ class ShortWay:
         data = nextlayer.data_client()
         is_plain = client.transport_protocol == "tcp" and not client.tls and data
         if is_plain and not starts_like_tls_record(data) and not nextlayer.data_server():
-            nextlayer.layer = ShortWayLayer(context, Rules(self))
+            nextlayer.layer = ShortWayLayer(context, Decisions())
 
     def is_open(self) -> bool:
         """Whether requests for the front end may take the short way now; told when it changes."""
         if not self.known or not self.loaded:
             return False
         self._look()
-        why_not = ask("why_not")
+        why_not = self.ask("why_not")
         if why_not is None:  # there is no front end
             return False
-        why_not = why_not or self.why_not
+        if not why_not:
+            why_not = self.why_not or next(listening(self.others), "")
         if why_not != self._told:
             self._told = why_not
             tell(why_not)
         return not why_not and not (self.playback and self.playback.flowmap)
 
+    def ask(self, what: str, *arguments: object) -> Any:
+        """What cookie-auth says; None where it cannot."""
+        try:
+            return getattr(self.heads, what)(*arguments) if self.heads else None
+        except Exception as error:
+            # What cookie-auth refuses, it refuses on the long way, in words.
+            if type(error).__name__ != "Refused":
+                _tell_fault(what, type(error).__name__)
+            return None
+
     def _look(self) -> None:
-        """Find out anew who listens, if anything about options or addons has changed."""
+        """Find out anew who is there, if anything about options or addons has changed."""
         addons = ctx.master.addons
         scripts = [one.ns for one in addons.get("scriptloader").addons]
         seen = addons.chain, len(addons.chain), len(addons.lookup), scripts
         if seen != self._seen:
             self._seen = seen
             self.playback = addons.get("serverplayback")
-            self.why_not = next(listening(addons.chain), "")
+            self.heads = getattr(addons.get("cookieauth"), "heads", None)
+            self.why_not = next(looked_at(addons.chain), "")
+            self.others = list(others(addons.chain))
 
 
-class Rules:
-    """What the layers ask: cookie-auth, as that is at the moment. See `upstream.short_way.Rules`.
+class Decisions:
+    """What the layers ask: cookie-auth, as that is at the moment. See `upstream.short_way.Decides`.
 
     Where cookie-auth refuses, fails, or is not there, the request takes the long way, where that
     is answered.
     """
 
-    def __init__(self, addon: ShortWay) -> None:
-        self.addon = addon
+    def to_front_end(self, head: bytes, client: Client) -> ForFrontEnd | None:
+        addon = current()
+        if not addon or not addon.is_open():
+            return None
+        request: ForFrontEnd | None = addon.ask("to_front_end", head, client)
+        return request
 
-    def takes(self, target: str) -> bool:
-        # mitmproxy 12 answers for the revocation list of its certificates (`TlsConfig.request`).
-        if target.endswith(".crl") or not self.addon.is_open():
-            return False
-        return ask("takes", target) is True
-
-    def to_front_end(self, request: http.Request, client: Client) -> Sent | None:
-        sent: Sent | None = ask("to_front_end", request, client)
-        return sent
-
-    def to_browser(self, response: http.Response, sent: Sent) -> bool:
-        if "alt-svc" in response.headers:  # mitmproxy mends it (`UpdateAltSvc`)
-            return False
-        return ask("to_browser", response, sent) is True
+    def to_browser(self, head: bytes, about: object) -> ForBrowser | None:
+        addon = current()
+        if not addon:
+            return None
+        addon._look()
+        answer: ForBrowser | None = addon.ask("to_browser", head, about)
+        return answer
 
     def answered(self) -> None:
-        ask("answered")
+        if addon := current():
+            addon.ask("answered")
 
 
-def ask(what: str, *arguments: object) -> Any:
-    """What cookie-auth's `exchanges.short_way.Heads` says; None where it cannot."""
-    heads = getattr(ctx.master.addons.get("cookieauth"), "heads", None)
-    try:
-        return getattr(heads, what)(*arguments) if heads else None
-    except Exception as error:
-        # What cookie-auth refuses, it refuses on the long way, in words.
-        if type(error).__name__ != "Refused":
-            _tell_fault(what, type(error).__name__)
-        return None
+def current() -> ShortWay | None:
+    """The addon as it is loaded: a layer outlives a reload of this script."""
+    addon: ShortWay | None = ctx.master.addons.get("shortway")
+    return addon
 
 
 @lru_cache(maxsize=16)
@@ -202,24 +212,42 @@ def tell(why_not: str) -> None:
         )
 
 
-def listening(chain: Sequence[Any]) -> Iterator[str]:
-    """Who wants to see or change requests and answers: options of mitmproxy's, other addons."""
+def looked_at(chain: Sequence[Any]) -> Iterator[str]:
+    """What of mitmproxy's own looks at requests or answers: mostly options."""
     for name in OTHER_OPTIONS:
         if getattr(ctx.options, name, None):
             yield f"{name} is set"
+    for member in filter(is_mitmproxys, chain):
+        name = type(member).__name__
+        if option := OPTION_OF.get(name):
+            if getattr(ctx.options, option):
+                yield f"{option} is set"
+        elif name not in IDLE and not isinstance(member, ScriptLoader) and has_hooks(member):
+            yield f"{name} may want to see them"
+
+
+def others(chain: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+    """See `ShortWay.others`."""
     for member in chain:
         if isinstance(member, ScriptLoader):
             for script in member.addons:
-                if Path(script.fullpath).resolve().parent != OURS and has_hooks(script):
-                    yield f"{script.path} may want to see them"
-        elif has_hooks(member):
-            name = type(member).__name__
-            known = type(member).__module__.startswith("mitmproxy.")
-            option = OPTION_OF.get(name) if known else None
-            if option and getattr(ctx.options, option):
-                yield f"{option} is set"
-            elif not option and not (known and name in IDLE):
-                yield f"{name} may want to see them"
+                if Path(script.fullpath).resolve() not in OURS:
+                    yield script.path, script
+        elif not is_mitmproxys(member):
+            yield type(member).__name__, member
+
+
+def listening(addons: Iterable[tuple[str, Any]]) -> Iterator[str]:
+    """Which of these may want to see or change requests and answers.
+
+    It is asked anew for each request, since nothing tells of a hook that comes late: an attribute
+    that is set, an addon that is put into another.
+    """
+    return (f"{name} may want to see them" for name, one in addons if has_hooks(one))
+
+
+def is_mitmproxys(addon: Any) -> bool:
+    return type(addon).__module__.startswith("mitmproxy.")
 
 
 def has_hooks(addon: Any) -> bool:

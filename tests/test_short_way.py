@@ -22,6 +22,7 @@ import psutil
 import pytest
 import short_way
 from front_end import Browser, FrontEnd, Respond, answers_in, get, in_bytes
+from messages.http1 import ForFrontEnd
 from mitmproxy.addons.intercept import Intercept
 from mitmproxy.io import FlowWriter
 from mitmproxy.options import Options
@@ -213,7 +214,7 @@ CASES = [
         "<p>", Content_Type="text/html", Content_Security_Policy="default-src 'self'")),
     Case("cookies set", (ONE,), answer("x", 200, [
         ("Set-Cookie", "a=1; Domain=x.test"), ("Set-Cookie", "auth-token=evil; Path=/")])),
-    Case("another way to the origin", (ONE,), answer("x", Alt_Svc='h3="x.test:1"'), again=True),
+    Case("another way to the origin", (ONE,), answer("x", Alt_Svc='h3="x.test:1"')),
     # What is refused
     Case("a foreign name", (get("/CASE", host="evil.test"),), short=False),
     Case("two hosts", (get("/CASE", "Host: evil.test"),), short=False),
@@ -507,9 +508,9 @@ def test_the_long_way_is_taken_while_somebody_looks_at_requests(
 def test_mitmwebs_intercept_is_one_of_them() -> None:
     addon = Intercept()
     with taddons.context(addon) as context:
-        assert list(short_way.listening([addon])) == []
+        assert list(short_way.looked_at([addon])) == []
         context.configure(addon, intercept="~u x")
-        assert list(short_way.listening([addon])) == ["intercept is set"]
+        assert list(short_way.looked_at([addon])) == ["intercept is set"]
 
 
 LISTENERS = {
@@ -540,6 +541,64 @@ def test_the_long_way_is_taken_while_another_script_has_http_hooks(
     running.ask("ctx.master.addons.add(type('Mine', (), {'request': lambda self, flow: None})())")
     assert not running.goes_short()
     running.mitmdump.wait_for_log("long way: Mine may want to see them")
+
+
+LATE = {
+    "an addon": ("setattr({mine}, 'response', print)", "delattr({mine}, 'response')"),
+    "its class": (
+        "setattr(type({mine}), 'request', print)",
+        "delattr(type({mine}), 'request')",
+    ),
+    "one within": (
+        "{mine}.addons.append(type('Inner', (), {{'error': print}})())",
+        "{mine}.addons.clear()",
+    ),
+    "a script": (
+        "globals().update(responseheaders=lambda flow: None)",
+        "globals().pop('responseheaders') and None",
+    ),
+}
+
+
+def test_a_hook_that_comes_late_is_heard(begin: Begin) -> None:
+    running = begin()
+    running.ask("ctx.master.addons.add(type('Mine', (), {'addons': []})())")
+    with running.browser() as browser:
+        answered = 0
+
+        def goes_short() -> bool:
+            """On a connection that is there already."""
+            nonlocal answered
+            before, answered = running.short_ways, answered + 1
+            browser.send(get("/x"))
+            browser.answers(*["GET"] * answered)
+            return running.short_ways > before
+
+        assert goes_short()
+        for name, (comes, goes) in LATE.items():
+            assert running.ask(comes.format(mine="ctx.master.addons.get('mine')")) is None
+            assert not goes_short(), name
+            assert running.ask(goes.format(mine="ctx.master.addons.get('mine')")) is None
+            assert goes_short(), name
+
+
+def test_a_script_beside_cookie_auths_own_is_none_of_them(
+    begin: Begin, own_scripts: tuple[Path, Path]
+) -> None:
+    script = own_scripts[0].with_name("mine.py")
+    script.write_text("def request(flow): pass")
+    assert not begin(scripts=(*own_scripts, script)).goes_short()
+
+
+def test_another_way_to_the_origin_is_kept_where_mitmproxy_keeps_it(
+    begin: Begin, front_end: FrontEnd
+) -> None:
+    running = begin("--set", "keep_alt_svc_header=true")
+    front_end.respond = lambda head: answer("x", Alt_Svc='h3="x.test:1"')
+    with running.browser() as browser:
+        browser.send(get("/x"))
+        assert b'Alt-Svc: h3="x.test:1"\r\n' in browser.answers("GET")[0][0]
+    assert running.short_ways == 1
 
 
 def test_a_script_that_begins_to_listen_when_it_is_edited_is_heard(
@@ -697,11 +756,8 @@ def test_a_front_end_that_hangs_up_is_not_asked_by_each_way_over_old_and_new_con
 
 def test_a_connection_that_is_long_in_coming_is_left_to_the_long_way() -> None:
     context = Context(tclient_conn(), Options())
-    rules = SimpleNamespace(
-        takes=lambda target: True,
-        to_front_end=lambda request, client: SimpleNamespace(address=("front-end.test", 80)),
-    )
-    layer = ShortWayLayer(context, rules)
+    sent = ForFrontEnd(b"", ("front-end.test", 80), False, None)
+    layer = ShortWayLayer(context, SimpleNamespace(to_front_end=lambda head, client: sent))
     begun = list(layer.handle_event(events.DataReceived(context.client, get("/x"))))
     patience, opening = begun
     assert isinstance(patience, commands.RequestWakeup)
@@ -929,6 +985,7 @@ def test_requests_under_way_outlive_a_reload_of_either_script(
         for number, target in enumerate(("/x", "/edit0", "/y", "/edit1", "/z")):
             browser.send(get(target))
             assert browser.answers(*["GET"] * (number + 1))[-1][1] == b"page"
+    assert running.short_ways == 4  # all since cookie-auth was loaded anew
     assert running.goes_short()
 
 

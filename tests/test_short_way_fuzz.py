@@ -500,6 +500,95 @@ def test_nothing_else_is_asked_for_and_no_answer_is_anothers_when_servers_are_br
             assert any(target.startswith(one) or one.startswith(target) for one in targets)
 
 
+# What is remembered of heads
+
+URLS = ["http://localhost:8080", "http://127.0.0.1", "http://evil.test", "about:", "http://a@b"]
+tags = st.sampled_from(['W/"1"', '"%s", "b"', "a b", "", " ", "a ", "\ta", "é", "x : y", "\x0b"])
+lengths = st.sampled_from(["0", "1", "12", "12", "007", "+1", "1, 1", "9" * 30])
+referers = st.builds(
+    "{}{}".format, st.sampled_from(URLS), st.sampled_from(["/x", "/x", "/%d?a b", "?", ""])
+)
+IN_REQUESTS = {"If-None-Match": tags, "if-modified-since": tags, "Referer": referers}
+IN_ANSWERS = {
+    **dict.fromkeys(("Content-Length", "content-length"), lengths),
+    **dict.fromkeys(("ETag", "date", "Last-Modified", "X-A"), tags),
+    "Location": referers,
+}
+HOSTS = ["Host: localhost:8080", "host:127.0.0.1", "Host: 127.0.0.1"]
+ORIGINS = ["Origin: http://127.0.0.1", "X-A: %", *LINES[3:15]]
+ANSWER_LINES = ["Content-Type: text/html", "Transfer-Encoding: chunked", "Connection: close"]
+ANSWER_LINES += ["X-Frame-Options: DENY", "Set-Cookie: a=b", 'Alt-Svc: h3=":1"', "X-B: 50%"]
+
+
+@st.composite
+def alike(
+    draw: st.DrawFn,
+    starts: st.SearchStrategy[str],
+    lines: st.SearchStrategy[list[str]],
+    fields: dict[str, st.SearchStrategy[str]],
+) -> list[bytes]:
+    """Heads that differ in a few values only."""
+    fixed = draw(lines)
+    names = draw(st.lists(st.sampled_from(list(fields)), max_size=3))
+    place = draw(st.integers(0, len(fixed)))
+    heads = []
+    for _ in range(5):
+        drawn = [f"{name}: {draw(fields[name])}" for name in names]
+        all_lines = [draw(starts), *fixed[:place], *drawn, *fixed[place:], "", ""]
+        heads.append("\r\n".join(all_lines).encode())
+    return heads
+
+
+class Otherwise(NamedTuple):
+    """What a decision ended in."""
+
+    error: str
+
+
+def decided(decide: Callable[..., Any], *arguments: object) -> Any:
+    try:
+        return decide(*arguments)
+    except Exception as error:
+        return Otherwise(f"{type(error).__name__} {error}")
+
+
+@settings(max_examples=1000 // SHARE)
+@given(
+    alike(
+        st.builds("{} {} HTTP/1.1\r\n{}".format, st.sampled_from(["GET", "GET", "HEAD"]),
+                  st.sampled_from(["/", "/a?%s", "/_next/a", "/a.data", "/a.crl", "/api"]),
+                  st.sampled_from(HOSTS)),
+        st.lists(st.sampled_from(ORIGINS), max_size=3, unique=True),
+        IN_REQUESTS,
+    ),
+    alike(
+        st.sampled_from(["HTTP/1.1 200 OK", "HTTP/1.1 304 X", "HTTP/1.0 200 OK", "HTTP/1.1 204 X"]),
+        st.lists(st.sampled_from(ANSWER_LINES), max_size=2, unique=True),
+        IN_ANSWERS,
+    ),
+)  # fmt: skip
+def test_what_was_decided_about_heads_of_the_same_shape_is_what_would_be_decided_anew(
+    both: Both, requests: list[bytes], answers: list[bytes]
+) -> None:
+    remembering = both.cookie_auth.heads
+    client = World([], answer, Random(0)).client
+    askers = []
+
+    def forgetful() -> Any:
+        return type(remembering)(remembering.proxy)
+
+    for head in requests:
+        expected = decided(forgetful().to_front_end, head, client)
+        assert decided(remembering.to_front_end, head, client) == expected
+        if expected and not isinstance(expected, Otherwise):
+            askers.append(expected.about)
+    for head in answers:
+        for asker in askers:
+            expected = decided(forgetful().to_browser, head, asker)
+            assert decided(remembering.to_browser, head, asker) == expected
+    event(f"requests for the front end: {len(askers)}")
+
+
 def test_enough_of_them_went_the_short_way() -> None:
     """Else the tests above would show nothing."""
     print(f"both ways: {dict(COUNTS)}")

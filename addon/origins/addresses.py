@@ -7,7 +7,7 @@ from messages.headers import IndexedHeaders, spelling
 from origins.origin import Origin
 from origins.rules import is_local
 
-_AT_NEXT = re.compile(r"[^?]*/(?:_next|__nextjs)")
+_NEXTS_OWN = re.compile(r"[^?]*/(?:_next|__nextjs)")
 _DATA_OF_REACT_ROUTER = re.compile(r"[^?]*\.data(?:\?|$)")
 
 
@@ -54,15 +54,23 @@ def origin_for(frontend: Origin, own: Origin, headers: IndexedHeaders, target: s
     origin, but for what goes by X-Forwarded-Host: server actions of Next (`action-handler.ts`),
     and React Router's.
     """
+    kind = kind_of(target)
     is_localhost = own.host == "localhost" or own.host.endswith(".localhost")
-    if not is_localhost and _AT_NEXT.match(target):
+    if not is_localhost and kind == "next":
         # In development, Next gives its own files, and its HMR, to pages of localhost only
         # (`block-cross-site-dev.ts`).
         return Origin(frontend.scheme, "localhost", frontend.port)
     if is_local(own.host):
         return as_served(frontend, own)
-    by_forwarded = "next-action" in headers or _DATA_OF_REACT_ROUTER.match(target)
+    by_forwarded = "next-action" in headers or kind == "data of React Router"
     return own if by_forwarded else frontend
+
+
+def kind_of(target: str) -> str:
+    """All that matters of a request's target in `origin_for`."""
+    if _NEXTS_OWN.match(target):
+        return "next"
+    return "data of React Router" if _DATA_OF_REACT_ROUTER.match(target) else ""
 
 
 def as_served(frontend: Origin, own: Origin) -> Origin:

@@ -2,9 +2,9 @@
 
 mitmproxy's HTTP layer makes a flow of each request, and calls hooks at each of its steps. This
 layer stands above it. A plain GET or HEAD for the front end, whose head can be read in one way only
-(`messages.http1`), it sends on over a connection of its own; what becomes of the heads is asked of
-`Rules`. All other bytes go to mitmproxy's own layers, the long way, and they say when that is over:
-no byte is framed by two.
+(`messages.http1`), it sends on over a connection of its own, in the form that who `Decides` gives
+it. All other bytes go to mitmproxy's own layers, the long way, and they say when that is over: no
+byte is framed by two.
 
 What fails before the browser got a byte of the answer goes the long way as well, which asks again
 and makes the error page. So the front end gets such a request twice, as it would from a browser
@@ -20,9 +20,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from messages import http1
-from mitmproxy import http
+from messages.http1 import ForBrowser, ForFrontEnd, Unread
 from mitmproxy.connection import Client, ConnectionState, Server
-from mitmproxy.net.http.http1 import assemble_request_head, assemble_response_head
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layer import Layer, NextLayer
@@ -31,47 +30,32 @@ from mitmproxy.proxy.layers.http import Http1Server, HttpLayer
 from upstream.mending import lines_of
 
 Commands = Generator[commands.Command, Any, None]
-Address = tuple[str, int]
 
 SECONDS_TO_CONNECT = 1
 
 
-class Rules(Protocol):
-    """What decides about heads. None and False stand for the long way."""
+class Decides(Protocol):
+    """Who decides about heads. None stands for the long way."""
 
-    def takes(self, target: str) -> bool:
-        """Whether a request for this target may go the short way."""
+    def to_front_end(self, head: bytes, client: Client) -> ForFrontEnd | None:
+        """The request with this head, as the front end gets it."""
 
-    def to_front_end(self, request: http.Request, client: Client) -> "Sent | None":
-        """Make a request the front end's, in place."""
-
-    def to_browser(self, response: http.Response, sent: "Sent") -> bool:
-        """Make the answer to it one of the proxy's, in place."""
+    def to_browser(self, head: bytes, about: object) -> ForBrowser | None:
+        """The answer with this head, as the browser gets it; see `ForFrontEnd.about`."""
 
     def answered(self) -> None:
         """A request is over."""
 
 
-class Sent(Protocol):
-    """A request as the rules have made it."""
-
-    @property
-    def address(self) -> Address:
-        """Where the front end listens."""
-
-
 @dataclass
-class Asked:
-    """A request under way, and what is here of its answer."""
+class UnderWay:
+    """A request, and what is here of its answer."""
 
     head: bytes
     """As the browser sent it."""
-    request: http.Request
-    """As the front end gets it."""
-    sent: Sent
-    answer: bytearray = field(default_factory=bytearray)
+    sent: ForFrontEnd
+    answer: Unread = field(default_factory=Unread)
     """What came of the answer's head."""
-    searched: int = 0
     body: http1.Body | None = None
     """Set as soon as the browser got the answer's head."""
     closes: bool = False
@@ -95,20 +79,18 @@ class LongWay(NextLayer):
 class ShortWayLayer(Layer):
     """One browser's connection."""
 
-    def __init__(self, context: Context, rules: Rules) -> None:
+    def __init__(self, context: Context, decides: Decides) -> None:
         super().__init__(context)
         context.layers.remove(self)  # as NextLayer does: mitmproxy looks at what is there
-        self.rules = rules
+        self.decides = decides
         self.long_way: LongWay | None = None
         self.for_good = False
         """Whether all that is still to come goes the long way."""
         self.closed = False
         """Whether the browser's connection was closed here."""
-        self.buffer = bytearray()
-        """What has come from the browser and went nowhere yet; it begins with a head."""
-        self.searched = 0
-        """Up to where the end of that head was looked for."""
-        self.asked: Asked | None = None
+        self.unread = Unread()
+        """What has come from the browser and went nowhere yet."""
+        self.asked: UnderWay | None = None
         self.front_end: Server | None = None
         self.opening: commands.OpenConnection | None = None
         self.let_go: set[Server] = set()
@@ -159,8 +141,8 @@ class ShortWayLayer(Layer):
     def _browser_sent(self, event: events.DataReceived) -> Commands:
         if self.closed:
             return
-        if self.asked or self.buffer or self._is_between_requests():
-            self.buffer += event.data
+        if self.asked or self.unread.data or self._is_between_requests():
+            self.unread.data += event.data
             if not self.asked:
                 yield from self._go_on()
         else:
@@ -172,7 +154,7 @@ class ShortWayLayer(Layer):
         if self.closed:
             return
         self.asked = None
-        self.buffer.clear()
+        self.unread.take_all()
         self.for_good = True
         yield from self._let_go()
         if self.long_way:
@@ -181,41 +163,31 @@ class ShortWayLayer(Layer):
             yield from self._close()
 
     def _go_on(self) -> Commands:
-        """Take the next request out of the buffer, if it is there."""
-        while self.buffer and not self.asked:
-            end = self.buffer.find(http1.HEAD_END, max(self.searched - len(http1.HEAD_END), 0))
-            if end < 0 and http1.may_become_a_head(self.buffer, since=self.searched):
-                self.searched = len(self.buffer)
-                return
-            head = bytes(self.buffer[: end + len(http1.HEAD_END)]) if end >= 0 else b""
-            target = http1.target_of(head) if len(head) <= http1.LONGEST_HEAD else None
-            if target is None:
+        """Take the next request out of what is unread, if it is there."""
+        while self.unread.data and not self.asked:
+            try:
+                head = self.unread.take_head()
+            except ValueError:
                 self.for_good = True
-            asked = self._asked(head, target) if target else None
-            if asked is None:
                 yield from self._take_long_way()
+                return
+            if head is None:
+                return
+            sent = self.decides.to_front_end(head, self.context.client)
+            if sent:
+                yield from self._ask(UnderWay(head, sent))
             else:
-                del self.buffer[: len(head)]
-                self.searched = 0
-                yield from self._ask(asked)
-
-    def _asked(self, head: bytes, target: str) -> Asked | None:
-        if not self.rules.takes(target):
-            return None
-        request = http1.plain_request(head)
-        sent = request and self.rules.to_front_end(request, self.context.client)
-        return Asked(head, request, sent) if request and sent else None
+                self.for_good = not http1.is_well_formed(head)
+                yield from self._take_long_way(head)
 
     # The long way
 
-    def _take_long_way(self) -> Commands:
-        """With the request under way, if there is one, and all that came after it."""
-        data = bytes(self.buffer)
+    def _take_long_way(self, head: bytes = b"") -> Commands:
+        """With this head, or that of the request under way, and all that came after it."""
         if self.asked:
-            data = self.asked.head + data
+            head = self.asked.head
         self.asked = None
-        self.buffer.clear()
-        self.searched = 0
+        data = head + self.unread.take_all()
         yield from self._tell_long_way(events.DataReceived(self.context.client, data))
 
     def _tell_long_way(self, event: events.Event) -> Commands:
@@ -244,7 +216,7 @@ class ShortWayLayer(Layer):
 
     # The front end
 
-    def _ask(self, asked: Asked) -> Commands:
+    def _ask(self, asked: UnderWay) -> Commands:
         self.asked = asked
         if self.front_end and self.front_end.address != asked.sent.address:
             yield from self._let_go()
@@ -268,7 +240,7 @@ class ShortWayLayer(Layer):
     def _send(self) -> Commands:
         assert self.asked
         assert self.front_end
-        yield commands.SendData(self.front_end, assemble_request_head(self.asked.request))
+        yield commands.SendData(self.front_end, self.asked.sent.head)
 
     def _let_go(self) -> Commands:
         if self.front_end:
@@ -283,17 +255,19 @@ class ShortWayLayer(Layer):
             return
         head = b""
         if asked.body is None:
-            asked.answer += data
-            response = self._answer_head(asked)
-            if response is None:
+            asked.answer.data += data
+            came = self._final_head(asked.answer)
+            if came is None:
                 return
-            if not self._takes_answer(asked, response):
+            answer = self.decides.to_browser(came, asked.sent.about) if came else None
+            if answer is None:
                 self.for_good = True  # else it would be asked for twice each time
                 yield from self._let_go()
                 yield from self._take_long_way()
                 return
-            head, data = assemble_response_head(response), bytes(asked.answer)
-        assert asked.body
+            head, data = answer.head, asked.answer.take_all()
+            asked.body = http1.Body(answer.left)
+            asked.closes = asked.body.ends_connection or asked.sent.closes or answer.closes
         try:
             # Head and body at once: writing is what takes the most time.
             if out := head + asked.body(data):
@@ -306,33 +280,18 @@ class ShortWayLayer(Layer):
         if asked.body.done:
             yield from self._answered(asked, asked.body)
 
-    def _answer_head(self, asked: Asked) -> http.Response | None:
-        """The final answer's head; None as long as it is not there. An odd one is a status 0."""
-        while True:
-            size = len(http1.HEAD_END)
-            end = asked.answer.find(http1.HEAD_END, max(asked.searched - size, 0))
-            if end < 0:
-                if len(asked.answer) > http1.LONGEST_HEAD or (
-                    asked.answer and not http1.may_become_a_head(asked.answer, since=asked.searched)
-                ):
-                    return _ODD
-                asked.searched = len(asked.answer)
-                return None
-            head = bytes(asked.answer[: end + size])
-            del asked.answer[: end + size]
-            asked.searched = 0
-            response = http1.read_answer(head, lines_of) or _ODD
-            if not 100 <= response.status_code < 200:
-                return response
-            if response.status_code == 101:  # it was not asked to
-                return _ODD
-
-    def _takes_answer(self, asked: Asked, response: http.Response) -> bool:
-        if response is _ODD or not self.rules.to_browser(response, asked.sent):
-            return False
-        asked.body = http1.Body(asked.request, response)
-        asked.closes = asked.body.ends_connection or http1.closes(asked.request, response)
-        return True
+    @staticmethod
+    def _final_head(answer: Unread) -> bytes | None:
+        """The head that is no interim answer's; None as long as it is not there, and an empty one
+        where there is none to come."""
+        try:
+            while (head := answer.take_head()) and http1.is_interim(head):
+                interim = http1.read_answer(head, lines_of)
+                if interim is None or interim.status_code == 101:  # it was not asked to
+                    return b""
+        except ValueError:
+            return b""
+        return head
 
     def _front_end_left(self, front_end: Server) -> Commands:
         self.front_end = None
@@ -349,9 +308,9 @@ class ShortWayLayer(Layer):
         else:
             yield from self._take_long_way()
 
-    def _answered(self, asked: Asked, body: http1.Body) -> Commands:
+    def _answered(self, asked: UnderWay, body: http1.Body) -> Commands:
         self.asked = None
-        self.rules.answered()
+        self.decides.answered()
         if asked.closes or body.surplus:
             yield from self._let_go()
         if asked.closes:
@@ -367,9 +326,5 @@ class ShortWayLayer(Layer):
 
     def _close(self) -> Commands:
         self.closed = True
-        self.buffer.clear()
+        self.unread.take_all()
         yield commands.CloseConnection(self.context.client)
-
-
-_ODD = http.Response.make(500)
-"""Stands for an answer that is not well-formed."""

@@ -2,10 +2,11 @@
 
 A Vite app of 1,000 modules that nobody has bundled, which Vite serves one by one, loaded in
 Chromium: directly, through bare mitmdump, through cookie-auth as `run.sh` starts it (also with
-mitmweb, and with everything for the front end recorded), and through http-proxy. *Cold* is a new
-browser profile, *warm* a reload, for which Vite confirms each module (304). All run at the same
-time and are measured in turns. A cell is the median, and its ratio to direct (processor time: to
-bare mitmdump) in the same round, with the least and the most. No figure is asserted.
+mitmweb, with everything for the front end recorded, and by HTTP/2 over TLS), and through
+http-proxy. *Cold* is a new browser profile, *warm* a reload, for which Vite confirms each module
+(304). All run at the same time and are measured in turns. A cell is the median, and its ratio to
+direct (processor time: to bare mitmdump) in the same round, with the least and the most. No figure
+is asserted.
 """
 
 import argparse
@@ -33,11 +34,13 @@ from support import (
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or ""
 OURS = (FAST_DISPATCH, ADDON, SHORT_WAY)
+HTTP_2 = "cookie-auth, HTTP/2"
 WAYS = {
     BARE: ((), ()),
     "cookie-auth": (OURS, ()),
     "cookie-auth --web": (OURS, ("--no-web-open-browser",)),
     "cookie-auth, all recorded": (OURS, ("--set", "cookie_auth_keep_frontend=true")),
+    HTTP_2: (OURS, ()),
 }
 EACH_IMPORTS = 10
 FILLER = "// A line of what a component of this size has.\n" * 20
@@ -63,12 +66,11 @@ def main() -> None:
             peers[name] = stack.enter_context(mitmproxy(upstream, url, scripts, arguments))
         peers["http-proxy"] = stack.enter_context(node(url, "node", "front_end_proxy.js"))
         browser = stack.enter_context(chromium())
-        for peer in peers.values():
-            load(browser, peer, options.modules)  # warms it up; Vite translates each module once
-        for _ in range(options.rounds):
+        for number in range(options.rounds + 1):
             for name, peer in peers.items():
-                measured = load(browser, peer, options.modules)
-                note(figures, name, measured)
+                measured = load(browser, peer, options.modules, tls=name == HTTP_2)
+                if number:  # before, it warms up; Vite translates each module once
+                    note(figures, name, measured)
     show(figures, list(peers))
 
 
@@ -150,16 +152,18 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-def load(browser: Browser, peer: Peer, modules: int) -> Measured:
+def load(browser: Browser, peer: Peer, modules: int, *, tls: bool) -> Measured:
     """A cold and a warm page load: how long each took, and what the peer used for a request."""
     measured: Measured = {}
-    with browser.new_context() as context:
+    with browser.new_context(ignore_https_errors=True) as context:
         page = context.new_page()
         page.set_default_timeout(120_000)
         for name in ("cold", "warm"):
             before = peer.processor_time
             if name == "cold":
-                page.goto(f"http://127.0.0.1:{peer.port}/")
+                page.goto(f"http{'s' if tls else ''}://127.0.0.1:{peer.port}/")
+                hop = page.evaluate("performance.getEntriesByType('navigation')[0].nextHopProtocol")
+                assert (hop == "h2") == tls
             else:
                 page.reload()
             page.wait_for_function("window.loaded")
