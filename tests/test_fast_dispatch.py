@@ -304,7 +304,8 @@ def test_an_unknown_mitmproxy_is_left_as_it_is(
 
 
 def test_functions_without_source_are_not_known() -> None:
-    assert fast_dispatch.fingerprint([eval("lambda: None")]) is None
+    nowhere = eval(compile("lambda: None", "<nowhere>", "eval"))
+    assert fast_dispatch.fingerprint([nowhere]) is None
 
 
 def test_what_was_replaced_is_put_back_when_it_is_removed(manager_with: ManagerWith) -> None:
