@@ -19,7 +19,6 @@ is one door, `CookieAuth._let`, behind which everything ends in "translated" or 
 
 import difflib
 import importlib
-import inspect
 import logging
 import os
 import sys
@@ -58,7 +57,15 @@ from messages.headers import lower_names  # noqa: E402
 from origins import upstreams  # noqa: E402
 from profiles.reading import Profile  # noqa: E402
 from settings.option import InvalidOption  # noqa: E402
-from upstream import closing, connections, gaps, patches, reasons, redaction  # noqa: E402
+from upstream import (  # noqa: E402
+    closing,
+    connections,
+    gaps,
+    part_types,
+    patches,
+    reasons,
+    redaction,
+)
 from upstream.connections import Connections  # noqa: E402
 from upstream.options import NetworkSettings  # noqa: E402
 
@@ -84,9 +91,12 @@ class CookieAuth:
         self.proxy = Proxy(ctx.options)
         self.router = Router()
         self.is_running = False
+        self.others_limit_bodies = True
+        """Whether an option of mitmproxy's own does so; its check is asked until that is known."""
         self.connections = Connections(self._network)
         self.reopen_gaps: Callable[[], None] = lambda: None
         self.let_connect: Callable[[], None] = lambda: None
+        self.check_types_again: Callable[[], None] = lambda: None
         self.stop_redaction: Callable[[], None] | None = None
         self.closing: closing.Closing | None = None
         self.inspector = Inspector(self.proxy)
@@ -112,14 +122,20 @@ class CookieAuth:
                 shown = given[0] if isinstance(given, list) and len(given) == 1 else given
                 logger.error("%s", InvalidOption(option.name, shown, option.form))
         ctx.options.update(**{name: value for name, (value, _) in OWN_VALUES.items()})
-        known = (*gaps.REPLACED, *connections.RELIED_ON, *redaction.REPLACED, *closing.REPLACED)
+        known = (*gaps.RELIED_ON, *connections.RELIED_ON, *redaction.REPLACED, *closing.REPLACED)
         self.inspector.unknown = patches.unknown(known)
-        self.reopen_gaps = gaps.install(self._answer_failure, self._most_held_back, answers.refusal)
+        self.reopen_gaps = gaps.install(
+            *(self._answer_failure, self._most_held_back, answers.refusal),
+            lambda: self.others_limit_bodies,
+        )
         self.let_connect = self.connections.install()
+        self.check_types_again = part_types.install()
         self.closing = closing.Closing(self._close_reason)
         self.inspector.load(loader)
 
     def configure(self, updated: set[str]) -> None:
+        options = ctx.options
+        self.others_limit_bodies = bool(options.body_size_limit or options.stream_large_bodies)
         try:
             refuse_unfit_options()
             if self.proxy.configuration is None or configured_by(updated):
@@ -157,6 +173,7 @@ class CookieAuth:
     def done(self) -> None:
         self.inspector.done()
         self.let_connect()
+        self.check_types_again()
         self.reopen_gaps()
         if self.closing:
             self.closing.undo()
@@ -220,12 +237,12 @@ class CookieAuth:
             else:
                 exchange = exchange_of(flow, self.proxy)
             result = getattr(exchange, act)()
-            if inspect.isawaitable(result):
+            if result is not None:
                 await result
         except Exception as error:
             refusal = Refusal.of(flow, self.proxy, error)
             result = getattr(refusal, act)()
-            if inspect.isawaitable(result):
+            if result is not None:
                 await result
         if flow.request.is_http2 or flow.request.is_http3:
             for message in filter(None, (flow.request, flow.response)):

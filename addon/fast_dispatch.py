@@ -23,15 +23,12 @@ from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
-from mitmproxy import addonmanager, exceptions, flow, hooks, http
+from mitmproxy import addonmanager, exceptions, flow, hooks
 from mitmproxy.addonmanager import AddonManager, Loader
-from mitmproxy.utils import typecheck
 
 logger = logging.getLogger(__name__)
 
 SLOW_ARGUMENTS = hooks.Hook.args
-SLOW_TYPE_CHECK: Callable[[Any], None] | None = getattr(http.MessageData, "__post_init__", None)
-"""None where Python runs without debug checks (`-O`)."""
 
 FUNCTIONS = (
     addonmanager.traverse,
@@ -46,13 +43,11 @@ FUNCTIONS = (
     AddonManager.invoke_addon,
     AddonManager.trigger_event,
     hooks.Hook.args,
-    typecheck.check_option_type,
-    http.MessageData,
 )
 """What is replaced, done here in another way, or counted on when changes are looked for."""
 
 # The same from 11.0.2 to 12.3.1.
-KNOWN = frozenset(("751c0aac8f0fc5cefbd8700f86bc9baa6df3df7e77ab6b80ad671f2fa38f4ca4",))
+KNOWN = frozenset(("a1af1cf5f070f4477df09289262c90fe0ac3d905bb31d1d39e1b508290e19226",))
 
 
 class FastDispatch:
@@ -69,8 +64,6 @@ class FastDispatch:
         self._replace(loader.master.addons, "trigger_event", dispatch.trigger_event)
         self._replace(loader.master.addons, "handle_lifecycle", dispatch.handle_lifecycle)
         self._replace(hooks.Hook, "args", arguments)
-        if SLOW_TYPE_CHECK:
-            self._replace(http.MessageData, "__post_init__", check_types)
 
     def done(self) -> None:
         while self.undo:
@@ -103,26 +96,6 @@ def arguments(event: hooks.Hook) -> list[Any]:
 
 
 _names: dict[Any, list[str]] = {}
-
-
-def check_types(message: http.MessageData) -> None:
-    """Let a message pass whose parts have the types that they are declared with.
-
-    mitmproxy checks them for each message, in a way that takes a tenth of its time; here its own
-    check is asked only about what it may refuse.
-    """
-    kind: Any = type(message)
-    types = _types.get(kind)
-    if types is None:
-        types = _types[kind] = [(field.name, field.type) for field in dataclasses.fields(kind)]
-    for name, expected in types:
-        if not isinstance(getattr(message, name), expected):
-            assert SLOW_TYPE_CHECK
-            SLOW_TYPE_CHECK(message)
-            return
-
-
-_types: dict[Any, list[tuple[str, Any]]] = {}
 
 
 class Listener(NamedTuple):

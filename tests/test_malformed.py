@@ -10,7 +10,7 @@ import h2.connection
 import pytest
 import trustme
 from mitmproxy.proxy.layers.http import HttpStream
-from support import Message, Mitmdump, Upstream, answer, eventually, free_port, running
+from support import ADDON, Message, Mitmdump, Upstream, answer, eventually, free_port, running
 from test_protocols import Http2Browser, Http2Upstream
 from upstream import gaps, reasons
 from upstream.patches import unknown
@@ -389,6 +389,35 @@ def test_mitmproxys_own_limit_is_told_as_json(proxy_with: ProxyWith, upstream: U
     assert_refusal(got, 502, "upstream_unreachable", "body exceeds mitmproxy's body_size_limit")
 
 
+SET_OPTION = """
+from mitmproxy import ctx
+def requestheaders(flow):
+    if setting := flow.request.headers.pop("x-set", None):
+        ctx.options.set(setting)
+"""
+
+
+def test_mitmproxys_own_limit_counts_from_the_moment_on_that_it_is_set(
+    start: Callable[..., Mitmdump], upstream: Upstream, tmp_path: Path
+) -> None:
+    script = tmp_path / "set_option.py"
+    script.write_text(SET_OPTION)
+    client = start(scripts=(ADDON, script)).client
+    upstream.answers("sekret" * 4)
+    assert client.get("/me").status == 200
+    got = client.get("/me", x_set="body_size_limit=10")
+    assert_refusal(got, 502, "upstream_unreachable", "body exceeds mitmproxy's body_size_limit")
+    assert client.get("/me", x_set="body_size_limit=1m").status == 200
+
+
+def test_what_mitmproxy_is_told_not_to_validate_passes(
+    proxy_with: ProxyWith, upstream: Upstream
+) -> None:
+    client = proxy_with("validate_inbound_headers=false").client
+    upstream.respond = lambda request: iter([OK + b"a=b: c\r\nContent-Length: 2\r\n\r\n{}"])
+    assert client.get("/me").body == b"{}"
+
+
 def test_a_malformed_answer_to_a_repeated_request_is_not_passed_on(
     proxy_with: ProxyWith, upstream: Upstream
 ) -> None:
@@ -468,7 +497,7 @@ def test_a_mitmproxy_that_lacks_what_is_replaced_is_left_as_it_is(
 ) -> None:
     monkeypatch.delattr(HttpStream, method)
     before = dict(vars(HttpStream))
-    undo = gaps.install(lambda *_: None, lambda *_: None, lambda *_: None)  # type: ignore
+    undo = gaps.install(*(lambda *_: None,) * 3, lambda: True)  # type: ignore
     assert dict(vars(HttpStream)) == before
     assert unknown(gaps.REPLACED) == [f"HttpStream.{method}"]  # which start-up tells
     undo()

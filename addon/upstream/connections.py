@@ -148,11 +148,18 @@ class Connections:
             return handle_protocol_error(stream, event)
 
         def validate(stream: HttpStream, request: bool) -> Commands:
-            if not request and self._is_from_the_proxy(stream.flow):
-                return (yield from _fail(stream, reasons.WANTS_PASSWORD))
-            refused = yield from check_invalid(stream, request)
-            if not request and not refused:
-                frame(stream.flow)
+            response = stream.flow.response
+            if request or not response:
+                return check_invalid(stream, request)
+            if self._is_from_the_proxy(response, stream.flow.server_conn):
+                return _fail(stream, reasons.WANTS_PASSWORD)
+            steps = check_invalid(stream, request)
+            return frame_if_valid(stream.flow, steps) if response.is_http2 else steps
+
+        def frame_if_valid(flow: http.HTTPFlow, steps: Commands) -> Commands:
+            refused = yield from steps
+            if not refused:
+                frame(flow)
             return refused
 
         def begin_tls(layer: ServerTLSLayer) -> Commands:
@@ -298,10 +305,9 @@ class Connections:
         value = conn.via and self._settings().proxies.authorization(conn.via)
         return [b"Proxy-Authorization: " + value.encode()] if value else []
 
-    def _is_from_the_proxy(self, flow: http.HTTPFlow) -> bool:
+    def _is_from_the_proxy(self, response: http.Response, conn: Server) -> bool:
         """Whether an answer is not the upstream's (RFC 9110, 15.5.8)."""
-        is_407 = flow.response is not None and flow.response.status_code == 407
-        return is_407 and self._tunnelled.get(flow.server_conn) is False
+        return response.status_code == 407 and self._tunnelled.get(conn) is False
 
     def _look_for_tls(self, stream: HttpStream, event: Any, handle: Steps) -> Commands:
         """Fail, and say so if the server speaks TLS: most such servers just close (OpenSSL 3)."""

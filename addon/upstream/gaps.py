@@ -35,7 +35,7 @@ import html
 import logging
 import re
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import Any, cast
 
 import h11
 from h11._readers import ChunkedReader
@@ -44,6 +44,7 @@ from mitmproxy.connection import Client, ConnectionState
 from mitmproxy.net.http import status_codes
 from mitmproxy.net.http.http1 import assemble_response
 from mitmproxy.proxy import commands, mode_specs
+from mitmproxy.proxy.layers import http as http_layers
 from mitmproxy.proxy.layers.http import DropStream, HttpStream, SendHttp, _events, _hooks, _http1
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
@@ -99,11 +100,26 @@ REPLACED = (
     Function(_http1.Http1Client, "read_headers", ("self", "event")),
     Function(_http1.Http1Server, "read_headers", ("self", "event")),
 )
+RELIED_ON = (
+    *REPLACED,
+    Function(http_layers, "validate_request", ("mode", "request", "validate_inbound_headers")),
+    Function(http_layers, "validate_headers", ("message",)),
+)
+
+_NO = cast("Commands", ())
+"""What a check ends in that has nothing to say: no commands, and no."""
 
 
-def install(answer: Answer, limit: Limit, refusal: Refusal) -> Callable[[], None]:
-    """Have what fails in reverse modes answered by `answer`. Returns what undoes it."""
-    if unknown(REPLACED):
+def install(
+    answer: Answer, limit: Limit, refusal: Refusal, others_limit: Callable[[], bool]
+) -> Callable[[], None]:
+    """Have what fails in reverse modes answered by `answer`. Returns what undoes it.
+
+    `others_limit` says whether an option of mitmproxy's own may limit a body, too. It, and what
+    `_is_valid` says, spare most messages mitmproxy's checks, which read their options each time,
+    and that is most of what they do.
+    """
+    if unknown(RELIED_ON):
         return lambda: None
     handle_protocol_error: Any = HttpStream.handle_protocol_error
     check_body_size: Any = HttpStream.check_body_size
@@ -148,6 +164,8 @@ def install(answer: Answer, limit: Limit, refusal: Refusal) -> Callable[[], None
         return answering(self, steps, UNREACHABLE) if is_answer else steps
 
     def validate(self: HttpStream, request: bool) -> Commands:
+        if _is_valid(self, request):
+            return _NO
         code = BAD_REQUEST if request else UNREACHABLE
         return answering(self, check_invalid(self, request), code)
 
@@ -157,6 +175,8 @@ def install(answer: Answer, limit: Limit, refusal: Refusal) -> Callable[[], None
             size = len(self.request_body_buf) if request else _size_of_answer(self)
             if size > most:
                 return fail(self, request)
+        elif not others_limit():
+            return _NO
         code = BAD_REQUEST if request else UNREACHABLE
         return answering(self, check_body_size(self, request), code)
 
@@ -244,6 +264,19 @@ def _forget_what_is_malformed(request: http.Request) -> None:
         for name, value in request.headers.fields
         if _FIELD_NAME.fullmatch(name) and name.lower() not in _NOT_RECORDED
     )
+
+
+def _is_valid(stream: HttpStream, request: bool) -> bool:
+    """Whether a head passes `check_invalid` whatever mitmproxy's options say."""
+    flow = stream.flow
+    if request:
+        return http_layers.validate_request(stream.mode, flow.request, True) is None
+    assert flow.response
+    try:
+        http_layers.validate_headers(flow.response)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_unanswered(stream: HttpStream) -> bool:

@@ -20,6 +20,7 @@ from h11._receivebuffer import ReceiveBuffer
 _END = re.compile(rb"\n\r?\n")
 _ENDS_WITH_ITS_HEAD = (b"101", b"204", b"304")  # other interim answers are left out (`gaps`)
 _LENGTH, _CODING, _CONNECTION = b"content-length", b"transfer-encoding", b"connection"
+_LENGTH_LINE = b"\n" + _LENGTH
 
 
 class _Field(NamedTuple):
@@ -99,7 +100,5 @@ def _may_need_it(head: bytes) -> bool:
         return True
     if b"\n " in head or b"\n\t" in head or b" :" in head or b"\t:" in head:
         return True
-    lower = head.lower()
-    at = lower.find(b"\n" + _LENGTH)
-    line, _, rest = lower[at + 1 :].partition(b"\n") if at >= 0 else (b"", b"", b"")
-    return b"," in line or b"\n" + _LENGTH in b"\n" + rest
+    _, _, after = head.lower().partition(_LENGTH_LINE)
+    return b"," in after.partition(b"\n")[0] or _LENGTH_LINE in after
