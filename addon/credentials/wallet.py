@@ -248,8 +248,11 @@ class Wallet:
         tokens = {MAIN: captured.token}
         if captured.refresh_token is not None:
             tokens[REFRESH] = captured.refresh_token
-        session = renewed or Session(self.notary.new_login(), issued=True)
-        return self.give(session, tokens, brought, beside=captured.beside)
+        if renewed:
+            return self.give(renewed, tokens, brought, beside=captured.beside)
+        session = Session(self.notary.new_login(), issued=True)
+        over = [one._replace(value=None) for one in brought.api_cookies]
+        return self.give(session, tokens, brought, beside=captured.beside, api_cookies=over)
 
     def give(
         self,

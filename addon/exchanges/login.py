@@ -10,6 +10,7 @@ from credentials.forwarded import hide_secrets
 from messages import answers
 from messages.answers import Refused
 from messages.headers import IndexedHeaders
+from messages.text import media_type
 from mitmproxy import http
 from origins.path_rules import Meaning
 from origins.rules import SAFE_METHODS
@@ -40,9 +41,10 @@ class Login(Api):
     # The request
 
     def begin(self, asked: Asked) -> None:
-        # Its answer sets the cookie: a foreign page could log its visitor in as another.
+        # Its answer sets the cookie: a foreign page could log its visitor in as another. What keeps
+        # a link from it that comes from an OAuth server, or from a mail, is the API's `state`.
         foreign = not asked.verdict.trusted and asked.method in SAFE_METHODS - {"HEAD", "OPTIONS"}
-        if foreign and not (self.settings.lenient and own_cookies.comes_by_link(self)):
+        if foreign and not own_cookies.comes_by_link(self):
             raise Refused.cross_origin(asked.page)
         self.proxy.learned.hit(self.wallet.api)
         self.read_cookies(asked)
@@ -118,8 +120,6 @@ class Login(Api):
             self.leak_alarm.check_failed_login(response)
             self.leak_alarm.check_body(response)
             self.settle_cookies(response)
-        elif not self.flow.metadata[notes.TRUSTED]:
-            raise Refused.cross_origin()  # a page that was linked to from elsewhere, and is none
         elif self.was_superseded:
             # A logout, or a login that was asked for later, has come first and holds.
             body = json.dumps({"loggedIn": False}).encode() if captured.body else b""
@@ -129,6 +129,7 @@ class Login(Api):
         else:
             self._capture(response, self.bare(captured))
         if captured:
+            self._lead_on(response, captured)
             answers.with_date(response)  # it is ours now
         self.finish_answer(response)
 
@@ -142,6 +143,15 @@ class Login(Api):
         hints.note_type(self, captured.beside)
         self.note_login(captured.token)
         self.flow.metadata[notes.PLACE] = captured.place
+
+    def _lead_on(self, response: http.Response, captured: capture.Captured) -> None:
+        """A person who looks at the answer gets to see a page, and no JSON (RFC 9110, 15.4.4)."""
+        is_page = media_type(response.headers) in ("text/html", "application/xhtml+xml")
+        if is_page or captured.location or not answers.is_navigation(self.flow.request.headers):
+            return
+        response.status_code, response.reason = 303, "See Other"
+        to = self.settings.paths.login_redirect
+        capture.replace_body(response, dataclasses.replace(captured, body=b"", location=to))
 
     def failed(self, code: str, reason: str) -> http.Response | None:
         if reason == TOO_LONG:

@@ -24,6 +24,13 @@ OPTIONS = (
         " it: 'POST /auth/*/callback', 'POST /oauth/token grant_type=password'.",
     ),
     Option(
+        "cookie_auth_login_redirect",
+        str,
+        "/",
+        "Where a browser navigation (a form, a link) goes that has logged in, unless the API's own"
+        " answer leads on.",
+    ),
+    Option(
         "cookie_auth_logout",
         str,
         "/logout",
@@ -131,6 +138,7 @@ class PathSettings:
     """None if tokens are not renewed."""
     refresh: tuple[str, str] | None
     """By which method, and where, its query included."""
+    login_redirect: str
     logout_redirect: str
     logout_upstream: tuple[str, str] | None
     """Method and path at which the API is told of a logout."""
@@ -174,6 +182,7 @@ class PathSettings:
             logout=logout,
             refresh_rule=refresh,
             refresh=(refresh.method or "POST", refresh.path + query) if refresh else None,
+            login_redirect=read.text("cookie_auth_login_redirect", _redirect),
             logout_redirect=read.text("cookie_auth_logout_redirect", _redirect),
             logout_upstream=_told(read, base_path, logout),
             session=session or None,
