@@ -60,6 +60,7 @@ def test_an_answer_may_take_seconds_or_any_time(text: str, seconds: float | None
         ("answer_timeout", "1e3", "a number of seconds"),
         ("logout", "", "begins with /"),
         ("logout", "/Login/", "other requests than"),
+        ("switch", ["impersonate"], "begins with /"),
         ("login_redirect", "javascript:x", "a path or an http"),
         ("logout_redirect", "", "a path or an http"),
         ("logout_redirect", "javascript:x", "a path or an http"),

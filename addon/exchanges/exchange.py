@@ -298,6 +298,7 @@ class Exchange:
         cookies, self.new_cookies = self.new_cookies, []
         logins = self.proxy.logins
         stale = self.renewed is not None and not logins.is_latest(self.session, self.renewed)
+        stale = stale or logins.was_switched(self.session, self.began)
         if cookies and not self.is_over and not stale:
             add_cookies(response, cookies, self.settings)
 

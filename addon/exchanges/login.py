@@ -98,6 +98,14 @@ class Login(Api):
     def take_token_headers(self, headers: IndexedHeaders) -> None:
         """Nothing: they are captured with all that the answer holds."""
 
+    def check_headers(self, response: http.Response) -> None:
+        """Nothing yet: what is captured may be the token of before, and is no repetition."""
+
+    def _check_for_others(self, response: http.Response) -> None:
+        """Look for tokens of an earlier login in what is left of the answer."""
+        super().check_headers(response)
+        self.leak_alarm.check_body(response)
+
     async def answer(self) -> None:
         response = self.flow.response
         assert response
@@ -118,13 +126,13 @@ class Login(Api):
             if self.hands_out:
                 handing_out.hand_out(self, response)
             self.leak_alarm.check_failed_login(response)
-            self.leak_alarm.check_body(response)
+            self._check_for_others(response)
             self.settle_cookies(response)
-        elif self.was_superseded:
-            # A logout, or a login that was asked for later, has come first and holds.
+        elif self.is_overtaken:
             body = json.dumps({"loggedIn": False}).encode() if captured.body else b""
             capture.replace_body(response, dataclasses.replace(captured, body=body))
-        elif token.login_body == "stand-in":
+            self._check_for_others(response)
+        elif self.gives_stand_ins:
             handing_out.hand_out_captured(self, response, self.bare(captured))
         else:
             self._capture(response, self.bare(captured))
@@ -133,11 +141,22 @@ class Login(Api):
             answers.with_date(response)  # it is ours now
         self.finish_answer(response)
 
+    @property
+    def is_overtaken(self) -> bool:
+        """Whether a logout, or a login that was asked for later, has come first, and holds."""
+        return self.was_superseded
+
+    @property
+    def gives_stand_ins(self) -> bool:
+        """Whether the page gets the API's answer with stand-ins."""
+        return self.settings.token.login_body == "stand-in"
+
     def _capture(self, response: http.Response, captured: capture.Captured) -> None:
         cookies = self.issued(captured, renews=False)
         secrets = captured.token, captured.refresh_token, *captured.others
         hide_secrets(response.headers, filter(None, secrets))
         capture.replace_body(response, with_claims(self, captured))
+        self._check_for_others(response)
         self.proxy.ends.note(captured.token, captured.beside)
         self.new_cookies = cookies  # only now: on a failure above, none is set
         hints.note_type(self, captured.beside)

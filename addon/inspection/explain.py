@@ -67,7 +67,7 @@ def rules(flow: http.HTTPFlow, settings: Settings) -> Iterator[str]:
     if given := metadata.get(notes.STAND_INS):
         yield f"stand-ins: given for {', '.join(map(phrases.printable, given))}"
     if left := metadata.get(notes.LEFT_ALONE):
-        yield f"left alone: {', '.join(map(phrases.printable, left))} (cookie_auth_login hides it)"
+        yield f"left alone: {', '.join(map(phrases.printable, left))} (cookie_auth_switch hides it)"
     if notes.LOGGED_OUT in metadata:
         yield "logout: the page has logged out at the API, so the cookies were deleted"
     if notes.LEAK in metadata:

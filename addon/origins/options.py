@@ -19,9 +19,9 @@ OPTIONS = (
         "cookie_auth_login",
         Sequence[str],
         ["/login"],
-        "API paths whose answer carries a token: login, sign-up, switch of account. As in the next"
-        " two, a method may stand before a path, * and ** in it, and MEMBER=VALUE of the body after"
-        " it: 'POST /auth/*/callback', 'POST /oauth/token grant_type=password'.",
+        "API paths whose answer carries a token: login, sign-up, switch of account. As in logout,"
+        " refresh and switch, a method may stand before a path, * and ** in it, and MEMBER=VALUE of"
+        " the body after it: 'POST /auth/*/callback', 'POST /oauth/token grant_type=password'.",
     ),
     Option(
         "cookie_auth_login_redirect",
@@ -41,6 +41,13 @@ OPTIONS = (
         str,
         "/",
         "Where a browser navigation to the logout path goes.",
+    ),
+    Option(
+        "cookie_auth_switch",
+        Sequence[str],
+        [],
+        "API paths that take the token and answer another in its place: impersonate and back, a"
+        " tenant's or role's, step-up, a new password: 'POST /users/*/impersonate'.",
     ),
     Option(
         "cookie_auth_logout_upstream",
@@ -138,6 +145,7 @@ class PathSettings:
     """None if tokens are not renewed."""
     refresh: tuple[str, str] | None
     """By which method, and where, its query included."""
+    switches: tuple[PathRule, ...]
     login_redirect: str
     logout_redirect: str
     logout_upstream: tuple[str, str] | None
@@ -164,12 +172,19 @@ class PathSettings:
             said = "cookie_auth_refresh", refresh
             _refuse_overlaps(said, logins, "cookie_auth_login")
             _refuse_overlaps(said, [logout], "cookie_auth_logout")
+        switches = read.each("cookie_auth_switch", rule, or_none=True)
+        for switch in switches:
+            said = "cookie_auth_switch", switch
+            _refuse_overlaps(said, logins, "cookie_auth_login")
+            _refuse_overlaps(said, [logout], "cookie_auth_logout")
+            _refuse_overlaps(said, [refresh] if refresh else [], "cookie_auth_refresh")
         session = read.text("cookie_auth_session", lambda text: path(text) if text else "")
         for asks in _asking(session, base_path) if session else ():
             said = "cookie_auth_session", replace(asks, text=session)
             _refuse_overlaps(said, logins, "cookie_auth_login")
             _refuse_overlaps(said, [logout], "cookie_auth_logout")
             _refuse_overlaps(said, filter(None, [refresh]), "cookie_auth_refresh")
+            _refuse_overlaps(said, switches, "cookie_auth_switch")
         frontend = read.text("cookie_auth_frontend", _origin_or_none)
         if frontend and not prefix:
             raise InvalidOption(
@@ -182,6 +197,7 @@ class PathSettings:
             logout=logout,
             refresh_rule=refresh,
             refresh=(refresh.method or "POST", refresh.path + query) if refresh else None,
+            switches=tuple(switches),
             login_redirect=read.text("cookie_auth_login_redirect", _redirect),
             logout_redirect=read.text("cookie_auth_logout_redirect", _redirect),
             logout_upstream=_told(read, base_path, logout),
@@ -194,6 +210,7 @@ class PathSettings:
         found = [(Meaning.LOGOUT, self.logout)]
         found += [(Meaning.REFRESH, rule) for rule in filter(None, [self.refresh_rule])]
         found += [(Meaning.LOGIN, rule) for rule in self.logins]
+        found += [(Meaning.SWITCH, rule) for rule in self.switches]
         if self.session:
             found += [(Meaning.SESSION, rule) for rule in _asking(self.session, self.base_path)]
         return PathRules(tuple(found))
