@@ -293,6 +293,8 @@ def _give(
         raise _too_much(f"more than {_MOST_BYTES // 1024} KiB of tokens")
     digests = {slot: name_digest(wallet.notary, one.name) for slot, one in slots.items()}
     session = learned.with_use(_session(old, digests, wallet.notary))
+    if not renews:
+        session = session._replace(remembered=exchange.remembered)
     header = _header(exchange, answer, slots.get(MAIN))
     # Those of an earlier login may be repeated.
     earlier = {token: (exchange.session, slot) for slot, token in exchange.tokens.items()}

@@ -142,6 +142,11 @@ class Login(Api):
         self.finish_answer(response)
 
     @property
+    def remembered(self) -> bool | None:
+        member = self.settings.cookie.remember
+        return None if member is None else login_like.says_yes(self.flow.request, member)
+
+    @property
     def is_overtaken(self) -> bool:
         """Whether a logout, or a login that was asked for later, has come first, and holds."""
         return self.was_superseded

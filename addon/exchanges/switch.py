@@ -63,6 +63,10 @@ class Switch(Login):
         await super().answer()
 
     @property
+    def remembered(self) -> bool | None:
+        return self.session.remembered
+
+    @property
     def is_overtaken(self) -> bool:
         return self.is_over
 
