@@ -122,6 +122,12 @@ def parse(**changes: object) -> Settings:
             "cookie_auth_switch: 'POST /auth/*' is wrong; it must be for other requests than"
             " '/auth/login' of cookie_auth_login",
         ),
+        (
+            {"logout.all": "/logout"},
+            "cookie_auth_logout.all: '/logout' is wrong; it must be for other requests than '/logout'"
+            " of cookie_auth_logout",
+        ),
+        ({"logout.all": "/a", "refresh": "/a"}, "than '/a' of cookie_auth_logout"),
         ({"switch": ["/*"]}, "than '/login' of cookie_auth_login"),
         ({"switch": ["/logout"]}, "than '/logout' of cookie_auth_logout"),
         ({"switch": ["/r"], "refresh": "/r"}, "than '/r' of cookie_auth_refresh"),

@@ -91,9 +91,12 @@ class Login(Api):
         # Where nobody has said where the token stands, it may turn out to be an unlisted login.
         self.hands_out = handing_out.is_expected(self, response) and self.settings.lenient
         self.sent = self.sent or login_like.read(self.flow.request)
-        self.set_cookies = response.headers.get_all("set-cookie")
         self.translate_answer_head(response)
         response.stream = False
+
+    def translate_answer_head(self, response: http.Response) -> None:
+        self.set_cookies = response.headers.get_all("set-cookie")
+        super().translate_answer_head(response)
 
     def take_token_headers(self, headers: IndexedHeaders) -> None:
         """Nothing: they are captured with all that the answer holds."""

@@ -84,4 +84,5 @@ class Switch(Login):
         super().note_renewal(token)
         self.began = self.proxy.logins.switched(self.session)
         self.proxy.renewals.forget(self.session.id)
+        self.proxy.successors.forget(self.session.id)
         self.proxy.page_refreshes.forget(self.session.id)

@@ -107,6 +107,9 @@ def curl(flow: http.HTTPFlow, settings: Settings) -> str:
     """
     if flow.metadata.get(notes.KIND) in ("renewal", "page-refresh"):
         raise exceptions.CommandError("This request of cookie-auth's own holds a refresh token.")
+    told = settings.token.logout
+    if flow.metadata.get(notes.KIND) == "sign-out" and told and told.needs:
+        raise exceptions.CommandError("This request of cookie-auth's own holds a token.")
     places = phrases.Places(flow)
     if places.in_body:
         raise exceptions.CommandError("The body of this request holds a token.")
