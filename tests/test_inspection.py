@@ -502,7 +502,7 @@ def test_explain_tells_what_became_of_stand_ins(
     page.post("/api/token", "{}", **headers)
     lines = told(tmp_path)["explain"]
     assert "token: in the place of a stand-in (Authorization)" in lines
-    assert "left alone: /token (cookie_auth_login hides it)" in lines
+    assert "left alone: /token (cookie_auth_switch hides it)" in lines
     page.post("/api/auth/sign-out", **headers)
     lines = told(tmp_path)["explain"]
     assert "logout: the page has logged out at the API, so the cookies were deleted" in lines

@@ -105,6 +105,24 @@ def test_a_fresh_token_in_a_configured_header_becomes_the_cookie_on_any_answer(
     assert upstream.last.one("auth-token") == "token-2"
 
 
+@pytest.mark.parametrize(
+    ("source", "status", "headers"),
+    [
+        ("header:X-Auth", 200, {"X_Auth": "tk-5Jq0vWq9ZtR3uE5n"}),
+        ("location:token", 302, {"Location": "/#token=tk-5Jq0vWq9ZtR3uE5n"}),
+    ],
+)
+def test_a_login_that_gives_the_token_of_before_in_its_head_keeps_it(
+    proxy_with: ProxyWith, upstream: Upstream, source: str, status: int, headers: dict[str, str]
+) -> None:
+    """It was taken for a repetition, and the cookie got what stands for one."""
+    page = Page(proxy_with(f"cookie_auth_token={source}").client)
+    upstream.answers("", status, **headers)
+    for _ in range(2):
+        page.post("/login")
+        assert page.cookies["auth-token"] == "tk-5Jq0vWq9ZtR3uE5n"
+
+
 def test_a_configured_header_reaches_no_page_also_without_a_token_or_while_it_streams(
     proxy_with: ProxyWith, upstream: Upstream
 ) -> None:

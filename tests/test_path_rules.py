@@ -117,6 +117,20 @@ def parse(**changes: object) -> Settings:
             "cookie_auth_refresh: '/auth/refresh' is wrong; it must be for other requests than"
             " 'POST /auth/**' of cookie_auth_login",
         ),
+        (
+            {"switch": ["POST /a", "POST /auth/*"], "login": ["/auth/login"]},
+            "cookie_auth_switch: 'POST /auth/*' is wrong; it must be for other requests than"
+            " '/auth/login' of cookie_auth_login",
+        ),
+        (
+            {"logout.all": "/logout"},
+            "cookie_auth_logout.all: '/logout' is wrong; it must be for other requests than '/logout'"
+            " of cookie_auth_logout",
+        ),
+        ({"logout.all": "/a", "refresh": "/a"}, "than '/a' of cookie_auth_logout"),
+        ({"switch": ["/*"]}, "than '/login' of cookie_auth_login"),
+        ({"switch": ["/logout"]}, "than '/logout' of cookie_auth_logout"),
+        ({"switch": ["/r"], "refresh": "/r"}, "than '/r' of cookie_auth_refresh"),
         ({"refresh": "/auth/*/refresh"}, "a path without *: the proxy asks there itself"),
         (
             {"logout": "/users/*/logout", "logout_upstream": True},

@@ -5,12 +5,13 @@ our names. So each login has an HttpOnly companion, `auth-token-login`, that hol
 
     2.<login>.<use>.<names>.<marks>
 
-`login` names the login, at random. `use` is who sends its tokens (see `Use`). `names` says under
-which names an unlisted login handed its tokens out: for each its slot and four characters of a
-keyed digest (see `credentials.stand_ins`). A mark is a MAC over all of this, the API's origin, and
-one cookie's name and value: there is one for each token that belongs to the login, and one for the
-companion itself. A cookie without a mark was issued by somebody else, for another API, or for an
-earlier login.
+`login` names the login, at random. `use` is who sends its tokens (see `Use`), with an `r` behind it
+if its user wants to be remembered, an `s` if not, nothing where that was not asked. `names` says
+under which names an unlisted login handed its tokens out: for each its slot and four characters of
+a keyed digest (see `credentials.stand_ins`). A mark is a MAC over all of this, the API's origin,
+and one cookie's name and value: there is one for each token that belongs to the login, and one for
+the companion itself. A cookie without a mark was issued by somebody else, for another API, or for
+an earlier login.
 """
 
 import base64
@@ -29,13 +30,16 @@ _VERSION = "2"
 _MARK_BYTES = 12  # 96 bits: it can be guessed online only
 _MARK_LENGTH = 16
 _COMPANION = re.compile(
-    rf"{_VERSION}\.([\w-]{{12}})\.([lgu])\.((?:[mri123][\w-]{{4}}){{0,6}})"
+    rf"{_VERSION}\.([\w-]{{12}})\.([lgu])([rs]?)\.((?:[mri123][\w-]{{4}}){{0,6}})"
     rf"\.((?:[\w-]{{{_MARK_LENGTH}}}){{1,60}})",
     re.ASCII,
 )
 _ANY_VERSION = re.compile(r"[12]\.[\w-]{12}\.[\w.-]+", re.ASCII)
 
 KEY_FILE = "cookie-auth.key"
+
+
+_AGES = {None: "", True: "r", False: "s"}
 
 
 class Use:
@@ -60,6 +64,13 @@ class Session(NamedTuple):
     use: str = Use.LISTED
     names: str = ""
     """As the companion has them."""
+    remembered: bool | None = None
+    """Whether its user wants to stay logged in; None where that was not asked."""
+
+    @property
+    def said(self) -> str:
+        """Its part of the companion that says who sends its tokens, and how long it lasts."""
+        return self.use + _AGES[self.remembered]
 
     def name_of(self, slot: str) -> str | None:
         """The digest of the name under which a slot's token was handed out; None for no name."""
@@ -87,10 +98,11 @@ class Companion:
         match = _COMPANION.fullmatch(value)
         if not match:
             return None
-        login, use, names, marks = match.groups()
+        login, use, age, names, marks = match.groups()
+        remembered = {text: known for known, text in _AGES.items()}[age]
         starts = range(0, len(marks), _MARK_LENGTH)
         return cls(
-            Session(login, issued=True, use=use, names=names),
+            Session(login, issued=True, use=use, names=names, remembered=remembered),
             frozenset(marks[at : at + _MARK_LENGTH] for at in starts),
         )
 
@@ -110,7 +122,7 @@ class Notary:
     def companion(self, session: Session, cookies: Mapping[str, str]) -> str:
         """The value of the companion to these cookies, by name."""
         marks = [self._mark(self.keys[0], session, *one) for one in (_ITSELF, *cookies.items())]
-        return f"{_VERSION}.{session.id}.{session.use}.{session.names}.{''.join(marks)}"
+        return f"{_VERSION}.{session.id}.{session.said}.{session.names}.{''.join(marks)}"
 
     def issued(self, companion: Companion, name: str = "", value: str = "") -> bool:
         """Whether this cookie belongs to the companion's login; without one, the companion."""
@@ -132,7 +144,7 @@ class Notary:
         return any(_digest(key, size, self.api, *parts) == digest for key in self.keys)
 
     def _mark(self, key: bytes, session: Session, name: str, value: str) -> str:
-        parts = ("cookie", self.api, session.id, session.use, session.names, name, value)
+        parts = ("cookie", self.api, session.id, session.said, session.names, name, value)
         return _digest(key, _MARK_BYTES, *parts)
 
 

@@ -18,6 +18,7 @@ class Logins:
         self._now = 0
         self._ended: OrderedDict[str, int] = OrderedDict()
         self._renewed: OrderedDict[str, int] = OrderedDict()
+        self._switched: OrderedDict[str, int] = OrderedDict()
 
     def moment(self) -> int:
         """A moment later than all before."""
@@ -49,6 +50,17 @@ class Logins:
         if session.id:
             _note(self._renewed, session.id, moment)
         return moment
+
+    def switched(self, session: Session) -> int:
+        """Note that another's token has taken the place of the session's; returns the moment."""
+        moment = self.moment()
+        if session.id:
+            _note(self._switched, session.id, moment)
+        return moment
+
+    def was_switched(self, session: Session, began: int) -> bool:
+        """Whether that has happened since a request of the session began."""
+        return self._switched.get(session.id, 0) > began
 
     def is_latest(self, session: Session, renewed: int) -> bool:
         """Whether what was renewed at that moment is the session's newest."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from settings.option import InvalidOption, Option, Reader, one_of, token
+from tokens.json_pointer import JsonPointer
 from tokens.lifetime import LONGEST
 
 from credentials.cookies import SECURE_PREFIXES, CookieAttributes, Forwarded, HeaderFormat
@@ -55,6 +56,19 @@ OPTIONS = (
         " (as long as the token: expires_in or expires_at beside it, or the exp of a JWT).",
     ),
     Option(
+        "cookie_auth_login.remember",
+        str,
+        "",
+        "Member of the login's request that says whether its user is to stay logged in, such as"
+        " rememberMe, or a JSON Pointer; empty: cookie_auth_max_age holds.",
+    ),
+    Option(
+        "cookie_auth_login.remember_age",
+        str,
+        str(LASTING),
+        "Seconds that the cookies of such a login last, renewed with each token.",
+    ),
+    Option(
         "cookie_auth_secret",
         str,
         "",
@@ -89,6 +103,9 @@ class CookieSettings:
     max_age_of_token: bool
     max_age_given: bool
     """Whether the user has said how long cookies last."""
+    remember: JsonPointer | None
+    """Where a login's request says whether it is remembered."""
+    remember_age: int
     secrets: tuple[str, ...]
     seal: Seal
     clear_on_401: bool
@@ -134,20 +151,28 @@ class CookieSettings:
             max_age=max_age if isinstance(max_age, int) else None,
             max_age_of_token=max_age == "token",
             max_age_given="cookie_auth_max_age" in read.given,
+            remember=read.text(
+                "cookie_auth_login.remember", lambda text: JsonPointer.parse(text) if text else None
+            ),
+            remember_age=read.text("cookie_auth_login.remember_age", _seconds),
             secrets=secrets,
             seal=Seal.of(secrets),
             clear_on_401=read.flag("cookie_auth_clear_on_401"),
             forwarded=Forwarded(forwarded, name),
         )
 
-    def attributes(self, *, tls: bool, lasting: bool = False) -> CookieAttributes:
+    def attributes(
+        self, *, tls: bool, lasting: bool = False, remembered: bool | None = None
+    ) -> CookieAttributes:
         """The cookie's attributes on a browser connection with or without TLS.
 
         `lasting`: what the page keeps in the tokens' place outlives the browser's session, so
-        unless it was said otherwise the cookies do, too.
+        unless it was said otherwise the cookies do, too. `remembered` is what a login's user says.
         """
         secure = self.secure == "always" or (self.secure == "auto" and tls)
         max_age = LASTING if lasting and not self.max_age_given else self.max_age
+        if remembered is not None:
+            max_age = self.remember_age if remembered else None
         return CookieAttributes(self.same_site, secure, max_age, partitioned=self.partitioned)
 
     def at_prefix(self, attributes: CookieAttributes, prefix: str) -> CookieAttributes:
@@ -207,6 +232,13 @@ def _header_format(text: str) -> HeaderFormat:
 def _max_age(text: str) -> int | str:
     if text in ("session", "token"):
         return text
+    try:
+        return _seconds(text)
+    except ValueError as error:
+        raise ValueError(f"session, token, or {error}") from None
+
+
+def _seconds(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 8) or not 0 < int(text) <= LONGEST:
-        raise ValueError(f"session, token, or seconds from 1 to {LONGEST} (400 days)")
+        raise ValueError(f"seconds from 1 to {LONGEST} (400 days)")
     return int(text)

@@ -236,21 +236,30 @@ class Wallet:
     # Writing
 
     def issue(
-        self, captured: Captured, brought: Brought, renewed: Session | None = None
+        self,
+        captured: Captured,
+        brought: Brought,
+        renewed: Session | None = None,
+        *,
+        remembered: bool | None = None,
     ) -> list[str]:
         """The Set-Cookie values that give a captured token to the browser, and that take away what
         it has brought of earlier ones.
 
-        `renewed` is the login that the token renews; None for a new one. Raises Refused for a token
-        that could not come back as it is, or that is over.
+        `renewed` is the login that the token renews; None for a new one, of which its user may say
+        whether it is to be `remembered`. Raises Refused for a token that could not come back as it
+        is, or that is over.
         """
         if not self.header.format.accepts(captured.token.encode("utf-8", "replace")):
             raise _unusable("holds characters that no HTTP header can carry")
         tokens = {MAIN: captured.token}
         if captured.refresh_token is not None:
             tokens[REFRESH] = captured.refresh_token
-        session = renewed or Session(self.notary.new_login(), issued=True)
-        return self.give(session, tokens, brought, beside=captured.beside)
+        if renewed:
+            return self.give(renewed, tokens, brought, beside=captured.beside)
+        session = Session(self.notary.new_login(), issued=True, remembered=remembered)
+        over = [one._replace(value=None) for one in brought.api_cookies]
+        return self.give(session, tokens, brought, beside=captured.beside, api_cookies=over)
 
     def give(
         self,
@@ -267,10 +276,10 @@ class Wallet:
         Raises Refused.
         """
         attributes = lasting = self._attributes(session)
-        if self.cookie.max_age_of_token and REFRESH in tokens:
+        if self._is_of_token(session) and REFRESH in tokens:
             left = refresh_seconds_left(beside or {}, tokens[REFRESH], time.time())
             lasting = dataclasses.replace(lasting, max_age=left or LASTING)
-        if self.cookie.max_age_of_token and MAIN in tokens:
+        if self._is_of_token(session) and MAIN in tokens:
             left = seconds_left(beside or {}, tokens[MAIN], time.time())
             if left is not None and left <= 0:
                 raise _unusable("is over already; are the clocks of API and proxy right?")
@@ -311,7 +320,7 @@ class Wallet:
     def companion_field(self, session: Session, marked: Iterable[tuple[str, str]]) -> str:
         """The Set-Cookie value of the companion alone, to cookies that stay as they are."""
         attributes, cookies = self._attributes(session), dict(marked)
-        if self.cookie.max_age_of_token and any(map(self.refresh_jar.owns, cookies)):
+        if self._is_of_token(session) and any(map(self.refresh_jar.owns, cookies)):
             attributes = dataclasses.replace(attributes, max_age=LASTING)
         return set_cookie(self.companion, self.notary.companion(session, cookies), attributes)
 
@@ -366,7 +375,11 @@ class Wallet:
 
     def _attributes(self, session: Session) -> CookieAttributes:
         lasting = session.use != Use.LISTED
-        return self.cookie.attributes(tls=self.tls, lasting=lasting)
+        return self.cookie.attributes(tls=self.tls, lasting=lasting, remembered=session.remembered)
+
+    def _is_of_token(self, session: Session) -> bool:
+        """Whether the cookies last as long as the tokens in them."""
+        return self.cookie.max_age_of_token and session.remembered is None
 
     def _at_prefix(self, attributes: CookieAttributes) -> CookieAttributes:
         return self.cookie.at_prefix(attributes, self.prefix)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
+from typing import ClassVar
 from urllib.parse import urlsplit
 
 from credentials import carriers, session_requests
@@ -65,6 +66,9 @@ class Api(Exchange):
     """An exchange with the API that is none of the special ones."""
 
     kind = "api"
+    switches: ClassVar[bool] = False
+    """Whether a token in the answer takes the place of the one that was sent, as somebody has said
+    it."""
     streams: bool | None = None
     """Whether the request's body goes on as it comes; None where nobody has looked yet."""
     stood: Places = ()
@@ -265,7 +269,7 @@ class Api(Exchange):
         says = MARK in request.path or any(MARK in value for value in headers.values())
         if says or {self.header.name.lower(), "authorization"} & headers.names:
             return False
-        return not self._says_login()
+        return self.switches or not self._says_login()
 
     def _says_login(self) -> bool:
         """Whether method and path say that the request logs in, or renews a token."""
@@ -503,7 +507,7 @@ class Api(Exchange):
         if self.leak_alarm.replaces and self.is_authenticated and not self.hands_out:
             handing_out.slide(self, response)
         self._translate_set_cookies(headers)
-        self.leak_alarm.check_headers(response)
+        self.check_headers(response)
         self.answer_cors(response)
         if not references.REFERENCES.isdisjoint(headers.names):
             asked, *others = upstreams.places(self)
@@ -526,6 +530,10 @@ class Api(Exchange):
         keeps = (self.renews_by and not self.asked_to_renew) or self.new_cookies
         if refused and settings.cookie.clear_on_401 and not keeps:
             self.new_cookies = self.expired()
+
+    def check_headers(self, response: http.Response) -> None:
+        """Look for tokens in the answer's headers."""
+        self.leak_alarm.check_headers(response)
 
     def take_token_headers(self, headers: IndexedHeaders) -> None:
         """Keep a token that the API gives in a configured header, on whatever answer."""

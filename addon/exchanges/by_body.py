@@ -16,12 +16,14 @@ from exchanges.received import Head
 from exchanges.refresh import Refresh
 from exchanges.session import SessionState
 from exchanges.settings import Settings
+from exchanges.switch import Switch
 
 _KINDS = {
     Meaning.LOGOUT: Logout,
     Meaning.REFRESH: Refresh,
     Meaning.SESSION: SessionState,
     Meaning.LOGIN: Login,
+    Meaning.SWITCH: Switch,
 }
 
 

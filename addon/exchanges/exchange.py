@@ -163,14 +163,14 @@ class Exchange:
         """The login that the request belongs to."""
         self.session = session
         if session.issued:
-            noted = [session.id, self.began, session.use, session.names]
+            noted = [session.id, self.began, session.use, session.names, session.remembered]
             self.flow.metadata[notes.SESSION] = noted
 
     def remember(self) -> None:
         """Take from the flow what it says of a state that was lost."""
         if noted := self.flow.metadata.get(notes.SESSION):
-            login, self.began, use, names = noted
-            self.session = Session(login, issued=True, use=use, names=names)
+            login, self.began, use, names, *more = noted  # none of an older version
+            self.session = Session(login, True, use, names, *more)
 
     def turned_into(self, kind: "type[Exchange]") -> "Exchange":
         """The exchange that goes on in the place of this one."""
@@ -275,10 +275,15 @@ class Exchange:
         token = self.settings.header.format.token(token)
         return dataclasses.replace(captured, token=token.decode("utf-8", "surrogatepass"))
 
+    @property
+    def remembered(self) -> bool | None:
+        """Whether the user of a new login wants to stay logged in; None where nobody says."""
+        return None
+
     def issued(self, captured: Captured, *, renews: bool) -> list[str]:
         """The Set-Cookie values that give the browser a captured token."""
         renewed = self.session if renews and self.session.issued else None
-        return self.wallet.issue(captured, self.brought, renewed)
+        return self.wallet.issue(captured, self.brought, renewed, remembered=self.remembered)
 
     def expired(self) -> list[str]:
         """The Set-Cookie values that delete what the browser has of our cookies."""
@@ -298,6 +303,7 @@ class Exchange:
         cookies, self.new_cookies = self.new_cookies, []
         logins = self.proxy.logins
         stale = self.renewed is not None and not logins.is_latest(self.session, self.renewed)
+        stale = stale or logins.was_switched(self.session, self.began)
         if cookies and not self.is_over and not stale:
             add_cookies(response, cookies, self.settings)
 

@@ -124,7 +124,7 @@ def hand_out(exchange: "Api", response: http.Response) -> None:
         raise Refused("token_leak", what)
     renews, aside = _renews(exchange, new), False
     if known and exchange.is_authenticated:
-        passing = _passing(exchange, new, asked)
+        passing = [] if exchange.switches else _passing(exchange, new, asked)
         new = [one for one in new if one not in passing]
     elif known and not _logs_in(exchange, sent, found):
         renews = aside = exchange.session.issued
@@ -143,7 +143,8 @@ def hand_out(exchange: "Api", response: http.Response) -> None:
     expose = [one.name for one in new if one.name and is_plain(one.name)]
     hint = f" (for pages to read it: --set cookie_auth_expose={expose[0]})" if expose else ""
     once.info(("handed out", path, _told(new)), said, asked, _told(new), hint)
-    hints.tell_login(exchange, new, renews=renews)
+    if not exchange.switches:
+        hints.tell_login(exchange, new, renews=renews)
 
 
 def _is_ours(exchange: "Api") -> bool:
@@ -161,7 +162,8 @@ def hand_out_captured(exchange: "Api", response: http.Response, captured: Captur
     if refresh := captured.refresh_token:
         new.append(named.get(refresh, Candidate(refresh, "/", "", "refresh", 9, bound=False)))
     others = (one for one in found if not one.bound and len(one.value) >= _SHORTEST)
-    _give(exchange, response, answer, _distinct([*new, *others]), renews=False, aside=False)
+    renews = exchange.switches and exchange.session.use != Use.LISTED
+    _give(exchange, response, answer, _distinct([*new, *others]), renews=renews, aside=False)
 
 
 def slide(exchange: "Api", response: http.Response) -> None:
@@ -247,7 +249,7 @@ def _tell_left_alone(exchange: "Api", passing: list[Candidate], asked: str) -> N
         exchange.proxy.once.warn(
             ("left alone", asked, one.told),
             "%s: %s looks like a new token for its user, so the page gets it as it is; if it is"
-            " one of the login's, add the path to cookie_auth_login",
+            " one of the login's, add the path to cookie_auth_switch",
             *(asked, one.told),
         )
         exchange.flow.metadata.setdefault(notes.LEFT_ALONE, []).append(one.told)
@@ -291,6 +293,8 @@ def _give(
         raise _too_much(f"more than {_MOST_BYTES // 1024} KiB of tokens")
     digests = {slot: name_digest(wallet.notary, one.name) for slot, one in slots.items()}
     session = learned.with_use(_session(old, digests, wallet.notary))
+    if not renews:
+        session = session._replace(remembered=exchange.remembered)
     header = _header(exchange, answer, slots.get(MAIN))
     # Those of an earlier login may be repeated.
     earlier = {token: (exchange.session, slot) for slot, token in exchange.tokens.items()}
@@ -354,6 +358,8 @@ def _renews(exchange: "Api", new: list[Candidate]) -> bool:
     assert sent
     if not exchange.is_authenticated or not exchange.session.issued:
         return False
+    if exchange.switches:
+        return True
     if not sent.has_password or exchange.session.use == Use.LISTED:
         return True  # a listed login begins at its own path only
     old = jwt.decode(exchange.tokens.get(MAIN, ""))

@@ -10,6 +10,7 @@ from credentials.forwarded import hide_secrets
 from messages import answers
 from messages.answers import Refused
 from messages.headers import IndexedHeaders
+from messages.text import media_type
 from mitmproxy import http
 from origins.path_rules import Meaning
 from origins.rules import SAFE_METHODS
@@ -40,9 +41,10 @@ class Login(Api):
     # The request
 
     def begin(self, asked: Asked) -> None:
-        # Its answer sets the cookie: a foreign page could log its visitor in as another.
+        # Its answer sets the cookie: a foreign page could log its visitor in as another. What keeps
+        # a link from it that comes from an OAuth server, or from a mail, is the API's `state`.
         foreign = not asked.verdict.trusted and asked.method in SAFE_METHODS - {"HEAD", "OPTIONS"}
-        if foreign and not (self.settings.lenient and own_cookies.comes_by_link(self)):
+        if foreign and not own_cookies.comes_by_link(self):
             raise Refused.cross_origin(asked.page)
         self.proxy.learned.hit(self.wallet.api)
         self.read_cookies(asked)
@@ -89,12 +91,23 @@ class Login(Api):
         # Where nobody has said where the token stands, it may turn out to be an unlisted login.
         self.hands_out = handing_out.is_expected(self, response) and self.settings.lenient
         self.sent = self.sent or login_like.read(self.flow.request)
-        self.set_cookies = response.headers.get_all("set-cookie")
         self.translate_answer_head(response)
         response.stream = False
 
+    def translate_answer_head(self, response: http.Response) -> None:
+        self.set_cookies = response.headers.get_all("set-cookie")
+        super().translate_answer_head(response)
+
     def take_token_headers(self, headers: IndexedHeaders) -> None:
         """Nothing: they are captured with all that the answer holds."""
+
+    def check_headers(self, response: http.Response) -> None:
+        """Nothing yet: what is captured may be the token of before, and is no repetition."""
+
+    def _check_for_others(self, response: http.Response) -> None:
+        """Look for tokens of an earlier login in what is left of the answer."""
+        super().check_headers(response)
+        self.leak_alarm.check_body(response)
 
     async def answer(self) -> None:
         response = self.flow.response
@@ -116,32 +129,56 @@ class Login(Api):
             if self.hands_out:
                 handing_out.hand_out(self, response)
             self.leak_alarm.check_failed_login(response)
-            self.leak_alarm.check_body(response)
+            self._check_for_others(response)
             self.settle_cookies(response)
-        elif not self.flow.metadata[notes.TRUSTED]:
-            raise Refused.cross_origin()  # a page that was linked to from elsewhere, and is none
-        elif self.was_superseded:
-            # A logout, or a login that was asked for later, has come first and holds.
+        elif self.is_overtaken:
             body = json.dumps({"loggedIn": False}).encode() if captured.body else b""
             capture.replace_body(response, dataclasses.replace(captured, body=body))
-        elif token.login_body == "stand-in":
+            self._check_for_others(response)
+        elif self.gives_stand_ins:
             handing_out.hand_out_captured(self, response, self.bare(captured))
         else:
             self._capture(response, self.bare(captured))
         if captured:
+            self._lead_on(response, captured)
             answers.with_date(response)  # it is ours now
         self.finish_answer(response)
+
+    @property
+    def remembered(self) -> bool | None:
+        member = self.settings.cookie.remember
+        return None if member is None else login_like.says_yes(self.flow.request, member)
+
+    @property
+    def is_overtaken(self) -> bool:
+        """Whether a logout, or a login that was asked for later, has come first, and holds."""
+        return self.was_superseded
+
+    @property
+    def gives_stand_ins(self) -> bool:
+        """Whether the page gets the API's answer with stand-ins."""
+        return self.settings.token.login_body == "stand-in"
 
     def _capture(self, response: http.Response, captured: capture.Captured) -> None:
         cookies = self.issued(captured, renews=False)
         secrets = captured.token, captured.refresh_token, *captured.others
         hide_secrets(response.headers, filter(None, secrets))
         capture.replace_body(response, with_claims(self, captured))
+        self._check_for_others(response)
         self.proxy.ends.note(captured.token, captured.beside)
         self.new_cookies = cookies  # only now: on a failure above, none is set
         hints.note_type(self, captured.beside)
         self.note_login(captured.token)
         self.flow.metadata[notes.PLACE] = captured.place
+
+    def _lead_on(self, response: http.Response, captured: capture.Captured) -> None:
+        """A person who looks at the answer gets to see a page, and no JSON (RFC 9110, 15.4.4)."""
+        is_page = media_type(response.headers) in ("text/html", "application/xhtml+xml")
+        if is_page or captured.location or not answers.is_navigation(self.flow.request.headers):
+            return
+        response.status_code, response.reason = 303, "See Other"
+        to = self.settings.paths.login_redirect
+        capture.replace_body(response, dataclasses.replace(captured, body=b"", location=to))
 
     def failed(self, code: str, reason: str) -> http.Response | None:
         if reason == TOO_LONG:

@@ -9,8 +9,9 @@ from messages.answers import Refused
 from mitmproxy import http
 from origins import rules
 from origins.path_rules import Meaning
+from tokens.request_template import RequestTemplate
 
-from exchanges import notes, translating, upstreams
+from exchanges import notes, renewal, translating, upstreams
 from exchanges.api import Api
 from exchanges.exchange import Asked, add_cookies
 from exchanges.settings import Settings
@@ -38,8 +39,7 @@ class Logout(Api):
             self._become_the_page_s_own(asked)
             return
         self.end_session()
-        if self.settings.paths.logout_upstream:
-            self._tell_the_api()
+        self._tell_the_api(asked)
 
     def _become_the_page_s_own(self, asked: Asked) -> None:
         """Go on as a logout that the page, which holds stand-ins, wants the API to have."""
@@ -48,16 +48,25 @@ class Logout(Api):
         with contextlib.suppress(Refused):
             own.begin_again(asked)
 
-    def _tell_the_api(self) -> None:
-        """Go on as a sign-out, if there is a token to tell the API of."""
-        request = self.flow.request
+    def _tell_the_api(self, asked: Asked) -> None:
+        """Go on as a sign-out, if the API wants to know, and there is something to tell it."""
+        request, rule = self.flow.request, self.settings.paths.logout_all
+        of_all_devices = rule is not None and rule.takes(asked.method, asked.path)
+        template = None if of_all_devices else self.settings.token.logout
+        if not template and not of_all_devices:
+            return
         with contextlib.suppress(Refused):
-            if token := self.translate(inject=True):
-                told = self.turned_into(SignOut)
-                assert isinstance(told, SignOut)
-                told.note_token(token)
-                self.flow.metadata[notes.ASKED_BY] = request.method
-                request.method, request.path = self.settings.paths.logout_upstream or ("", "")
+            self.note_token(self.translate(inject=True))
+            self.refresh_token = self.held.refresh_token
+            self.renews = self.settings.paths.refresh is not None
+            if not self.token and not self.refresh_token:
+                return
+            told = self.turned_into(SignOut)
+            assert isinstance(told, SignOut)
+            told.template = template
+            self.flow.metadata[notes.ASKED_BY] = request.method
+            if template:
+                request.method, request.path = template.method, template.target
                 upstreams.send_home(told)
 
     async def request_head(self) -> None:
@@ -108,12 +117,15 @@ class OwnLogout(Logout):
 
     def begin_again(self, asked: Asked) -> None:
         translating.translate_head(self)
-        tells = self.settings.paths.logout_upstream and not self.stood
-        if tells and not self.held.api_cookies and self._proxy_sends():
-            self._tell_the_api()  # for a page that sends nothing itself
+        if not self.stood and not self.held.api_cookies and self._proxy_sends():
+            self._tell_the_api(asked)  # for a page that sends nothing itself
+        if self.proxy.exchanges[self.flow] is not self:
             self.end_session()
         else:
             self.note_token(self.translate(inject=False))
+
+    def _says_login(self) -> bool:
+        return False  # `/auth/logout` does not
 
     async def request(self) -> None:
         translating.translate_body(self)
@@ -150,26 +162,70 @@ class SignOut(Logout):
     kind = "sign-out"
     answered_here = False
     bounded_answer = True
+    template: RequestTemplate | None = None
+    """The request that the API wants; None for the page's own."""
 
     @classmethod
     def takes(cls, asked: Asked, settings: Settings) -> bool:
         return False  # a logout becomes one
 
     async def request(self) -> None:
-        request = self.flow.request
-        # No body, so nothing that describes one: some servers refuse an empty JSON document.
-        for name in ("transfer-encoding", "content-type", "content-encoding", "content-language"):
-            request.headers.pop(name, None)
-        request.content = b""
-        request.trailers = None
+        if self.renews_by and (self.token is None or self.is_due):
+            await self._renew()
+        if not self._fill():
+            self.turned_into(Logout)
+            self.flow.response = self.logged_out("failed")
+
+    async def _renew(self) -> bool:
+        """Have the API end a fresh token, where it would not know the other any more."""
+        captured = await renewal.fresh(self)
+        if captured:
+            self.refresh_token = captured.refresh_token
+            self.put_token(captured.token.encode())
+        return captured is not None
+
+    def _fill(self) -> bool:
+        """Make the request what the API wants; whether that can be."""
+        request, template = self.flow.request, self.template
+        if template is None:
+            streaming.finish_request(request)
+            return True
+        has = {"token": self.token, "refresh_token": self.refresh_token}
+        tokens = {name: token for name, token in has.items() if token}
+        if missing := template.needs - tokens.keys():
+            said = "the API is not told of a logout: the login has no %s"
+            self.proxy.once.warn(("logout", *missing), said, " and no ".join(sorted(missing)))
+            return False
+        # What a logout that is told without a template has, too.
+        kept = {name: request.headers.get_all(name) for name in ("cookie", "accept")}
+        try:
+            template.fill(request, tokens, self.header.name)
+        except ValueError as error:
+            said = "the API is not told of a logout: %s"
+            self.proxy.once.warn(("logout", str(error)), said, error)
+            return False
+        names = {name.lower() for name, _ in template.headers}
+        for name in kept.keys() - names:
+            request.headers.set_all(name, kept[name])
+        upstreams.send_home(self)
+        if self.settings.redact:
+            renewal.record_without(request, tokens)
+        if self.token and self.header.name.lower() not in names:
+            self.put_token(self.token.encode())
+        return True
 
     def answer_head(self) -> None:
         assert self.flow.response
         self.flow.response.stream = False
 
     async def answer(self) -> None:
-        assert self.flow.response
-        done = 200 <= self.flow.response.status_code <= 299
+        response = self.flow.response
+        assert response
+        # Of what was redacted, nothing could be sent again.
+        if not self.settings.redact and self._is_renewable(response) and await self._renew():
+            self._fill()
+            response = await renewal.retry(self) or response
+        done = 200 <= response.status_code <= 299
         self.flow.response = self.logged_out("done" if done else "failed")
 
     def failed(self, code: str, reason: str) -> http.Response:

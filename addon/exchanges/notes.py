@@ -40,7 +40,7 @@ LEAK = "cookie_auth_leak"
 DOUBTFUL = "cookie_auth_doubtful"
 """Names of those that also have a value which this proxy has not issued."""
 SESSION = "cookie_auth_session"
-"""[login, moment, use, names] of a request that belongs to a login of ours; see
+"""[login, moment, use, names, remembered] of a request that belongs to a login of ours; see
 `credentials.logins` and `credentials.companion`."""
 HEADER = "cookie_auth_header"
 """The header that the token was put into, where that is not the configured one."""

@@ -29,16 +29,17 @@ if TYPE_CHECKING:
 def go_along(exchange: "Api") -> bool:
     """Whether they go to the API with the request.
 
-    With a trusted one; and, before there is a token, with the navigation that ends an OAuth login
-    and comes from another site: the state in the cookie is what tells it from one that somebody
-    else has begun.
+    With a trusted one; and, before there is a token or where a listed login gives the next, with
+    the navigation that ends an OAuth login and comes from another site: the state in the cookie is
+    what tells it from one that somebody else has begun.
     """
     held = exchange.held
     if not held.api_cookies:
         return False
     if exchange.flow.metadata.get(notes.TRUSTED):
         return True
-    return not held.tokens and comes_by_link(exchange) and _ends_a_login(exchange.flow.request)
+    begins = not held.tokens or exchange.kind == "login"
+    return begins and comes_by_link(exchange) and _ends_a_login(exchange.flow.request)
 
 
 def _ends_a_login(request: http.Request) -> bool:

@@ -12,6 +12,7 @@ from mitmproxy import http
 from tokens import capture
 from tokens.capture import Captured, TokenHeader
 from tokens.lifetime import seconds_left, size_and_expiry
+from tokens.request_template import RequestTemplate
 from upstream import own_requests
 
 from exchanges import leaks, notes, upstreams
@@ -67,6 +68,20 @@ async def renew(exchange: Exchange) -> Captured | Refused | None:
     exchange.renewed = renewed.moment
     exchange.flow.metadata[notes.RENEWED] = size_and_expiry(captured.token)
     return captured
+
+
+async def fresh(exchange: Exchange) -> Captured | None:
+    """A fresh token for a login that has just ended: the API is to end it, too.
+
+    It becomes no cookie, and nobody else gets it.
+    """
+    tokens = exchange.renews_by
+    if not tokens or exchange.asked_to_renew:
+        return None
+    exchange.asked_to_renew = True
+    renewed = await _renewed(exchange, tokens)
+    exchange.proxy.renewals.forget(exchange.session.id)
+    return renewed.captured if isinstance(renewed, Renewed) else None
 
 
 async def _renewed(exchange: Exchange, tokens: Mapping[str, str]) -> Renewed | Refused | None:
@@ -162,17 +177,8 @@ class Renewal(OwnRequest):
         refresh.request.fill(request, tokens, settings.header.name)
         upstreams.send_home(self)
         if settings.redact:
-            secrets = [
-                form.encode("utf-8", "surrogatepass")
-                for token in tokens.values()
-                for form in refresh.request.written(token)
-            ]
-            request.data.path = Redacted.of(request.data.path, secrets)
-            request.headers.fields = tuple(
-                (name, Redacted.of(value, secrets)) for name, value in request.headers.fields
-            )
-            self.redacted_body = Redacted.of(request.raw_content or b"", secrets)
-            request.raw_content = self.redacted_body
+            record_without(request, tokens)
+            self.redacted_body = request.raw_content
 
     async def request(self) -> None:
         if self.redacted_body is not None:  # mitmproxy has copied it as it is shown
@@ -188,6 +194,20 @@ class Renewal(OwnRequest):
             (name, Redacted.of(value, [value]) if name.lower() == b"set-cookie" else value)
             for name, value in response.headers.fields
         )
+
+
+def record_without(request: http.Request, tokens: Mapping[str, str]) -> None:
+    """Record a request that a template made without the tokens in it, in place."""
+    secrets = [
+        form.encode("utf-8", "surrogatepass")
+        for token in tokens.values()
+        for form in RequestTemplate.written(token)
+    ]
+    request.data.path = Redacted.of(request.data.path, secrets)
+    request.headers.fields = tuple(
+        (name, Redacted.of(value, secrets)) for name, value in request.headers.fields
+    )
+    request.raw_content = Redacted.of(request.raw_content or b"", secrets)
 
 
 async def _ask(exchange: Exchange, tokens: Mapping[str, str]) -> Renewed | Refused | None:

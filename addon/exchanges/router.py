@@ -39,10 +39,11 @@ from exchanges.renewal import Renewal, Retry
 from exchanges.session import SessionState
 from exchanges.settings import Settings
 from exchanges.speculation import Speculation
+from exchanges.switch import Switch
 
 API_KINDS: tuple[type[Exchange], ...] = (
     *(Speculation, Preflight, Logout, Refresh, SessionState, Login),
-    *(ByBody, Api),
+    *(Switch, ByBody, Api),
 )
 """The kinds of request to the API: the first that takes it has it."""
 OTHERS: tuple[type[Exchange], ...] = (

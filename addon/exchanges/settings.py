@@ -79,7 +79,7 @@ class Settings:
         read = Reader(values, given)
         paths = PathSettings.read(read)
         cookie = CookieSettings.read(read, environ or {})
-        token = TokenSettings.read(read, paths.refresh)
+        token = TokenSettings.read(read, paths.refresh, paths.logout_upstream)
         if cookie.max_age_of_token and token.refresh and "token" in token.refresh.request.needs:
             what = "session, or seconds, since the refresh needs the token when that has ended"
             raise InvalidOption("cookie_auth_max_age", "token", what)

@@ -68,7 +68,7 @@ def rules(flow: http.HTTPFlow, settings: Settings) -> Iterator[str]:
     if given := metadata.get(notes.STAND_INS):
         yield f"stand-ins: given for {', '.join(map(phrases.printable, given))}"
     if left := metadata.get(notes.LEFT_ALONE):
-        yield f"left alone: {', '.join(map(phrases.printable, left))} (cookie_auth_login hides it)"
+        yield f"left alone: {', '.join(map(phrases.printable, left))} (cookie_auth_switch hides it)"
     if notes.LOGGED_OUT in metadata:
         yield "logout: the page has logged out at the API, so the cookies were deleted"
     if notes.LEAK in metadata:
@@ -108,6 +108,9 @@ def curl(flow: http.HTTPFlow, settings: Settings) -> str:
     """
     if flow.metadata.get(notes.KIND) in ("renewal", "page-refresh"):
         raise exceptions.CommandError("This request of cookie-auth's own holds a refresh token.")
+    told = settings.token.logout
+    if flow.metadata.get(notes.KIND) == "sign-out" and told and told.needs:
+        raise exceptions.CommandError("This request of cookie-auth's own holds a token.")
     places = phrases.Places(flow)
     if places.in_body:
         raise exceptions.CommandError("The body of this request holds a token.")

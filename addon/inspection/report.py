@@ -41,7 +41,7 @@ def mark(metadata: Mapping[str, Any]) -> str:
         return MARKS["refreshed"]
     if notes.CAPTURED in metadata:
         return MARKS["captured"]
-    if role in ("api", "login"):
+    if role in ("api", "login", "switch"):
         has_token = metadata.get(notes.INJECTED) or metadata.get(notes.TRANSLATED)
         return MARKS["translated" if has_token else "anonymous"]
     return ""
@@ -103,7 +103,8 @@ def _outcome(flow: http.HTTPFlow, settings: Settings) -> str:
         return f"CORS preflight of {origin}{known}, answered here"
     if notes.CAPTURED in metadata:
         size = token_size(metadata[notes.CAPTURED])
-        return f"login: token ({size}) → cookie {settings.cookie.name}"
+        what = "switch" if role == "switch" else "login"
+        return f"{what}: token ({size}) → cookie {settings.cookie.name}"
     if metadata.get(notes.INJECTED):
         main = re.compile(re.escape(settings.cookie.name) + r"(-\d+)?(~\w*)?(\.\d+)?")
         names = [name for name in metadata[notes.COOKIES] if main.fullmatch(name)]

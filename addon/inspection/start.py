@@ -92,6 +92,7 @@ def described(settings: Settings) -> list[str]:
         f"token in them: {', '.join(source.text for source in settings.token.sources)}",
         f"other answers with tokens: {_OTHER_BODIES[settings.token.leak]}",
         f"renewal: {paths.refresh_rule.text if paths.refresh_rule else 'none'}",
+        *(f"switch: {rule.text}" for rule in paths.switches),
         f"claims that pages are told: {', '.join(settings.token.claims) or 'none'}",
         f"cookie: {age}, SameSite={settings.cookie.same_site.capitalize()}, {secure},"
         f"{' Partitioned,' if settings.cookie.partitioned else ''}"

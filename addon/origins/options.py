@@ -19,9 +19,16 @@ OPTIONS = (
         "cookie_auth_login",
         Sequence[str],
         ["/login"],
-        "API paths whose answer carries a token: login, sign-up, switch of account. As in the next"
-        " two, a method may stand before a path, * and ** in it, and MEMBER=VALUE of the body after"
-        " it: 'POST /auth/*/callback', 'POST /oauth/token grant_type=password'.",
+        "API paths whose answer carries a token: login, sign-up, switch of account. As in logout,"
+        " refresh and switch, a method may stand before a path, * and ** in it, and MEMBER=VALUE of"
+        " the body after it: 'POST /auth/*/callback', 'POST /oauth/token grant_type=password'.",
+    ),
+    Option(
+        "cookie_auth_login_redirect",
+        str,
+        "/",
+        "Where a browser navigation (a form, a link) goes that has logged in, unless the API's own"
+        " answer leads on.",
     ),
     Option(
         "cookie_auth_logout",
@@ -34,6 +41,13 @@ OPTIONS = (
         str,
         "/",
         "Where a browser navigation to the logout path goes.",
+    ),
+    Option(
+        "cookie_auth_switch",
+        Sequence[str],
+        [],
+        "API paths that take the token and answer another in its place: impersonate and back, a"
+        " tenant's or role's, step-up, a new password: 'POST /users/*/impersonate'.",
     ),
     Option(
         "cookie_auth_logout_upstream",
@@ -51,7 +65,15 @@ OPTIONS = (
         "cookie_auth_logout_upstream_path",
         str,
         "",
-        "API path at which it is told; empty for that of cookie_auth_logout.",
+        "API path at which it is told, perhaps with {token} in it or in a query; empty for that of"
+        " cookie_auth_logout.",
+    ),
+    Option(
+        "cookie_auth_logout.all",
+        str,
+        "",
+        "A further logout, which is the API's own: of all devices. The request goes there as it is,"
+        " with the token, before the cookie is deleted.",
     ),
     Option(
         "cookie_auth_refresh",
@@ -131,9 +153,13 @@ class PathSettings:
     """None if tokens are not renewed."""
     refresh: tuple[str, str] | None
     """By which method, and where, its query included."""
+    switches: tuple[PathRule, ...]
+    login_redirect: str
     logout_redirect: str
     logout_upstream: tuple[str, str] | None
     """Method and path at which the API is told of a logout."""
+    logout_all: PathRule | None
+    """The logout of all devices, which goes to the API as the page sends it."""
     session: str | None
     """Where pages are told whether somebody is logged in, below the base path; None for nowhere."""
     frontend: Origin | None
@@ -152,16 +178,29 @@ class PathSettings:
                 "cookie_auth_refresh", refresh.text, "a path without *: the proxy asks there itself"
             )
         _refuse_overlaps(("cookie_auth_logout", logout), logins, "cookie_auth_login")
+        everywhere = read.text("cookie_auth_logout.all", lambda text: rule(text) if text else None)
+        if everywhere:
+            said = "cookie_auth_logout.all", everywhere
+            _refuse_overlaps(said, logins, "cookie_auth_login")
+            _refuse_overlaps(said, [logout], "cookie_auth_logout")
+        logouts = [logout, *filter(None, [everywhere])]
         if refresh:
             said = "cookie_auth_refresh", refresh
             _refuse_overlaps(said, logins, "cookie_auth_login")
-            _refuse_overlaps(said, [logout], "cookie_auth_logout")
+            _refuse_overlaps(said, logouts, "cookie_auth_logout")
+        switches = read.each("cookie_auth_switch", rule, or_none=True)
+        for switch in switches:
+            said = "cookie_auth_switch", switch
+            _refuse_overlaps(said, logins, "cookie_auth_login")
+            _refuse_overlaps(said, logouts, "cookie_auth_logout")
+            _refuse_overlaps(said, [refresh] if refresh else [], "cookie_auth_refresh")
         session = read.text("cookie_auth_session", lambda text: path(text) if text else "")
         for asks in _asking(session, base_path) if session else ():
             said = "cookie_auth_session", replace(asks, text=session)
             _refuse_overlaps(said, logins, "cookie_auth_login")
-            _refuse_overlaps(said, [logout], "cookie_auth_logout")
+            _refuse_overlaps(said, logouts, "cookie_auth_logout")
             _refuse_overlaps(said, filter(None, [refresh]), "cookie_auth_refresh")
+            _refuse_overlaps(said, switches, "cookie_auth_switch")
         frontend = read.text("cookie_auth_frontend", _origin_or_none)
         if frontend and not prefix:
             raise InvalidOption(
@@ -174,17 +213,21 @@ class PathSettings:
             logout=logout,
             refresh_rule=refresh,
             refresh=(refresh.method or "POST", refresh.path + query) if refresh else None,
+            switches=tuple(switches),
+            login_redirect=read.text("cookie_auth_login_redirect", _redirect),
             logout_redirect=read.text("cookie_auth_logout_redirect", _redirect),
             logout_upstream=_told(read, base_path, logout),
+            logout_all=everywhere,
             session=session or None,
             frontend=frontend,
         )
 
     @cached_property
     def rules(self) -> PathRules:
-        found = [(Meaning.LOGOUT, self.logout)]
+        found = [(Meaning.LOGOUT, rule) for rule in (self.logout, self.logout_all) if rule]
         found += [(Meaning.REFRESH, rule) for rule in filter(None, [self.refresh_rule])]
         found += [(Meaning.LOGIN, rule) for rule in self.logins]
+        found += [(Meaning.SWITCH, rule) for rule in self.switches]
         if self.session:
             found += [(Meaning.SESSION, rule) for rule in _asking(self.session, self.base_path)]
         return PathRules(tuple(found))
@@ -252,13 +295,20 @@ def _told(read: Reader, base_path: str, logout: PathRule) -> tuple[str, str] | N
     method = read.text(names[0], token).upper()
     if logout.method and names[0] not in read.given:
         method = logout.method
-    at = read.text(names[1], lambda text: base_path + path(text) if text else logout.path)
-    if not read.flag("cookie_auth_logout_upstream"):
+    at = read.text(names[1], partial(_target, base_path=base_path)) or logout.path
+    said = [read.values[f"cookie_auth_logout.{key}"] for key in ("body", "headers")]
+    if not read.flag("cookie_auth_logout_upstream") and not any(said):
         return None
     if not at:
         what = "a path, since cookie_auth_logout is a pattern"
         raise InvalidOption(names[1], "", what)
     return method, at
+
+
+def _target(text: str, base_path: str) -> str:
+    """A parser for a path with a query, or for nothing."""
+    before, mark, query = text.partition("?")
+    return base_path + path(before) + mark + query if text else ""
 
 
 def _origin_or_none(text: str) -> Origin | None:

@@ -93,6 +93,7 @@ class Meaning(enum.Enum):
     LOGOUT = "logout"
     REFRESH = "refresh"
     SESSION = "session"
+    SWITCH = "switch"
     IN_BODY = "one that its body tells"
 
 

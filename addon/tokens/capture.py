@@ -172,7 +172,8 @@ def read_answer(
             _refuse(candidates[0], problem)
         return None
     token, beside, place = found
-    if not success:
+    location = _location(method, response)
+    if not success and location is None:
         _unreadable(f"is no success ({method}, {response.status_code}) and yet holds a token")
     if refresh is None or isinstance(refresh, TokenCookie):
         refresh_token = refresh.find(set_cookies) if refresh else None
@@ -181,13 +182,15 @@ def read_answer(
         refresh_token = companion[0] if companion else None
     secrets = [secret for secret in (token, refresh_token) if secret]
     others = tuple(dict.fromkeys(one.value for one in candidates if one.value not in secrets))
-    if bodyless:
+    if location is not None and _repeat([location], secrets, others):
+        _unreadable("leads on with a token in a place that it cannot be taken out of")
+    if bodyless or location is not None:
         left = b""
     elif redact and not problem:
         left = _redacted(document, pointers, candidates, secrets, others)
     else:
         left = LOGGED_IN
-    return Captured(token, left, beside, refresh_token, others=others, place=place)
+    return Captured(token, left, beside, refresh_token, location, others, place)
 
 
 def is_success(method: str, response: http.Response) -> bool:
@@ -196,6 +199,14 @@ def is_success(method: str, response: http.Response) -> bool:
     HEAD and OPTIONS log nobody in, but nothing hinders an API from answering them with a token.
     """
     return 200 <= response.status_code <= 299 and method not in ("HEAD", "OPTIONS")
+
+
+def _location(method: str, response: http.Response) -> str | None:
+    """Where an answer leads on that may log somebody in; None for one that does not."""
+    leads = response.status_code in (301, 302, 303, 307, 308)
+    if not leads or method in ("HEAD", "OPTIONS"):
+        return None
+    return response.headers.get("location") or None  # one at most: see `_captured_redirect`
 
 
 def _captured_redirect(

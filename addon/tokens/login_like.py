@@ -18,6 +18,7 @@ from mitmproxy import http
 from mitmproxy.net.http.multipart import decode_multipart
 
 from tokens import graphql
+from tokens.json_pointer import Absent, JsonPointer
 from tokens.suspicion import SHORTEST, words
 
 _LONGEST_BODY = 1 << 20
@@ -121,6 +122,27 @@ def members(request: http.Request) -> dict[str, str]:
     if len({name for name, _ in pairs}) != len(pairs):
         return {}
     return {name: str(value) for name, value in pairs if isinstance(value, (str, int))}
+
+
+_NO = frozenset(("", "0", "false", "off", "no", "none", "null", "undefined"))
+
+
+def says_yes(request: http.Request, member: JsonPointer) -> bool:
+    """Whether a member of a request's JSON document, or a field of its form, says yes.
+
+    That is, it is there and no word for no: a ticked box may say what it likes (HTML, 4.10.18.3).
+    """
+    kind, body = request.headers.get("content-type", ""), _parts(request)[3] or b""
+    if len(body) > _LONGEST_BODY:
+        return False
+    value: object = None
+    try:
+        value = member.find(json.loads(body.decode("utf-8-sig", "replace")))
+    except Absent:
+        pass
+    except (ValueError, RecursionError):  # of a box, a form may have the other value before it
+        value = dict(_pairs(kind, body)).get(member.steps[-1] if member.steps else "")
+    return isinstance(value, (str, int)) and str(value).strip().lower() not in _NO
 
 
 def _pairs(content_type: str, body: bytes) -> list[tuple[str, object]]:

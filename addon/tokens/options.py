@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from settings.option import Option, Reader, one_of
+from settings.option import InvalidOption, Option, Reader, one_of
 
 from tokens.capture import Source, parse_source
 from tokens.graphql import login_keys
 from tokens.json_pointer import JsonPointer
 from tokens.refreshing import RefreshSettings
+from tokens.request_template import RequestTemplate
 
 OPTIONS = (
     Option(
@@ -66,6 +67,19 @@ OPTIONS = (
         "What tells, beside 401, that the token has ended: statuses, and POINTER=VALUE in JSON.",
     ),
     Option(
+        "cookie_auth_logout.body",
+        str,
+        "",
+        "Body of the request that tells the API of a logout, JSON or form, with {token} or"
+        " {refresh_token} in it: 'token={refresh_token}&action=revoke'.",
+    ),
+    Option(
+        "cookie_auth_logout.headers",
+        Sequence[str],
+        [],
+        "Headers of that request: 'X-Refresh-Token: {refresh_token}'.",
+    ),
+    Option(
         "cookie_auth_leak",
         str,
         "stand-in",
@@ -97,6 +111,8 @@ class TokenSettings:
     login_body: str
     refresh: RefreshSettings | None
     """None if tokens are not renewed."""
+    logout: RequestTemplate | None
+    """How the API is told of a logout; None if it is not."""
     leak: str
     exposed: frozenset[str]
     claims: tuple[str, ...]
@@ -104,8 +120,14 @@ class TokenSettings:
     graphql_login_keys: frozenset[str]
 
     @classmethod
-    def read(cls, read: Reader, refresh: tuple[str, str] | None) -> "TokenSettings":
-        """`refresh` is by which method and where tokens are renewed, if they are.
+    def read(
+        cls,
+        read: Reader,
+        refresh: tuple[str, str] | None,
+        logout: tuple[str, str] | None = None,
+    ) -> "TokenSettings":
+        """`refresh` is by which method and where tokens are renewed, if they are; `logout` where
+        the API is told of one.
 
         Raises InvalidOption.
         """
@@ -114,6 +136,7 @@ class TokenSettings:
             sources=sources,
             login_body=read.text("cookie_auth_login_body", one_of("replace", "redact", "stand-in")),
             refresh=RefreshSettings.read(read, refresh, sources),
+            logout=_logout_request(read, logout),
             leak=read.text("cookie_auth_leak", one_of("stand-in", "warn", "block", "off")),
             exposed=frozenset(read.each("cookie_auth_expose", _member, or_none=True)),
             claims=tuple(
@@ -121,6 +144,21 @@ class TokenSettings:
             ),
             graphql_login_keys=login_keys(s for s in sources if isinstance(s, JsonPointer)),
         )
+
+
+def _logout_request(read: Reader, told: tuple[str, str] | None) -> RequestTemplate | None:
+    """Raises InvalidOption."""
+    body = read.text("cookie_auth_logout.body", RequestTemplate.parse_body)
+    headers = read.each("cookie_auth_logout.headers", RequestTemplate.parse_header, or_none=True)
+    if told is None:
+        return None
+    method, target = told
+    try:
+        RequestTemplate.parse_target(target)
+    except ValueError as error:
+        name = "cookie_auth_logout_upstream_path"
+        raise InvalidOption(name, target, str(error)) from None
+    return RequestTemplate(method, target, body, tuple(headers))
 
 
 def _member(text: str) -> str:
