@@ -124,8 +124,8 @@ def parse(**changes: object) -> Settings:
         ),
         (
             {"logout.all": "/logout"},
-            "cookie_auth_logout.all: '/logout' is wrong; it must be for other requests than '/logout'"
-            " of cookie_auth_logout",
+            "cookie_auth_logout.all: '/logout' is wrong; it must be for other requests than"
+            " '/logout' of cookie_auth_logout",
         ),
         ({"logout.all": "/a", "refresh": "/a"}, "than '/a' of cookie_auth_logout"),
         ({"switch": ["/*"]}, "than '/login' of cookie_auth_login"),
