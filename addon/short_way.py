@@ -123,7 +123,7 @@ class ShortWay:
         data = nextlayer.data_client()
         is_plain = client.transport_protocol == "tcp" and not client.tls and data
         if is_plain and not starts_like_tls_record(data) and not nextlayer.data_server():
-            nextlayer.layer = ShortWayLayer(context, Decisions())
+            nextlayer.layer = ShortWayLayer(context, CookieAuthDecides())
 
     def is_open(self) -> bool:
         """Whether requests for the front end may take the short way now; told when it changes."""
@@ -163,7 +163,7 @@ class ShortWay:
             self.others = list(others(addons.chain))
 
 
-class Decisions:
+class CookieAuthDecides:
     """What the layers ask: cookie-auth, as that is at the moment. See `upstream.short_way.Decides`.
 
     Where cookie-auth refuses, fails, or is not there, the request takes the long way, where that

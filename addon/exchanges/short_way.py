@@ -74,8 +74,8 @@ class Heads:
         return self._current().why_not
 
     def to_front_end(self, head: bytes, client: Client) -> ForFrontEnd | None:
-        """The request with this head, made the front end's; None for the long way, where it has no
-        plain one (see `http1`) or is not for the front end. Raises Refused."""
+        """The request with this head, made the front end's. None for the long way: it is not plain
+        (see `http1.plain_request`), or not for the front end alone. Raises Refused."""
         decisions, came = self._current(), shapes.request(head)
         if decisions.why_not != "" or came is None:
             return None

@@ -65,7 +65,7 @@ def _apart(values: re.Pattern[bytes], head: bytes) -> Apart:
 def form(came: Apart, goes: Apart | None) -> bytes | None:
     """What makes, by `%`, of the values of a head the one that goes on in its place.
 
-    None if that can not be told from this one, which came and goes on as given.
+    None if that cannot be told from this one, which came and goes on as given.
     """
     if not goes or came.values != goes.values:
         return None
