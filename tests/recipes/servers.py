@@ -488,7 +488,7 @@ class Server:
     """The columns of the table in `addon/recipes/README.md` that fail, each with its reason."""
 
 
-UNCHANGED, NOTHING, LEARNT = COLUMNS = ("unchanged", "sends nothing", "learnt")
+UNCHANGED, NOTHING, LEARNT = "unchanged", "sends nothing", "learnt"
 
 ADA = {"username": "ada"}
 JSON = {"accept": "application/json"}

@@ -22,7 +22,7 @@ import pytest
 from apps.watch import is_stand_in
 from browser_client import Browser
 from page import Page
-from profiles.reading import RECIPES
+from profiles.reading import RECIPES, recipes
 from recipes.servers import LEARNT, NOTHING, PASSWORD, SERVERS, UNCHANGED, Ask, Server
 from ruamel.yaml import YAML
 from support import ADDON, Client, Message, Mitmdump, can_connect, eventually, free_port, running
@@ -258,3 +258,13 @@ def facts(profile: Mapping[str, Any]) -> dict[str, Any]:
     """Its options, but for those that are choices; of several logins, in any order."""
     found = {name: value for name, value in profile.items() if name not in CHOICES}
     return found | {"login": sorted(found.get("login", ()))}
+
+
+def test_the_table_says_how_each_recipe_does() -> None:
+    assert set(SERVERS) == set(recipes())
+    text = (RECIPES / "README.md").read_text()
+    for name, server in SERVERS.items():
+        row = next(line for line in text.splitlines() if line.startswith(f"| [{name}]"))
+        *_, unchanged, nothing, learnt, _ = map(str.strip, row.split("|"))
+        said = {UNCHANGED: unchanged, NOTHING: nothing, LEARNT: learnt}
+        assert said == {column: server.fails.get(column, "yes") for column in said}
