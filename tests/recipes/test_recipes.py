@@ -7,6 +7,7 @@ sends nothing; and what `./run.sh learn` reads from a recording of the app is th
 Not part of the default run, since it downloads them: `./run.sh test -m recipes`.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -103,6 +104,24 @@ class App:
         return ""
 
 
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a process and what it has started."""
+
+    def is_over() -> bool:
+        process.poll()
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+        if not eventually(is_over):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
 class Running:
     """A server that runs, with its recipe; proxies that are put before it."""
 
@@ -115,11 +134,11 @@ class Running:
         process = subprocess.Popen(
             command, cwd=folder, stdout=log, stderr=log, start_new_session=True
         )
-        stack.callback(process.wait)
-        stack.callback(os.killpg, process.pid, signal.SIGTERM)
+        stack.callback(stop, process)
         itself = self.asking(Client(self.port))
 
         def is_up() -> bool:
+            assert process.poll() is None, (folder / "server.log").read_text()
             if not can_connect(self.port):
                 return False
             if self.server.sign_up:
