@@ -341,7 +341,8 @@ def medusa(folder: Path, port: int) -> Command:
     (folder / "src").mkdir()
     (folder / "medusa-config.js").write_text(MEDUSA)
     (folder / "tsconfig.json").write_text("{}")
-    (folder / "package.json").write_text('{"name": "shop", "version": "1.0.0"}')
+    package = {"name": "shop", "version": "1.0.0", "dependencies": {"@medusajs/medusa": "*"}}
+    (folder / "package.json").write_text(json.dumps(package))
     (folder / "node_modules").symlink_to(programs.parent)
     database, prepared = postgres()
     program = shlex.quote(str(programs / "medusa"))
@@ -488,7 +489,7 @@ class Server:
     """The columns of the table in `addon/recipes/README.md` that fail, each with its reason."""
 
 
-UNCHANGED, NOTHING, LEARNT = COLUMNS = ("unchanged", "sends nothing", "learnt")
+UNCHANGED, NOTHING, LEARNT = "unchanged", "sends nothing", "learnt"
 
 ADA = {"username": "ada"}
 JSON = {"accept": "application/json"}

@@ -7,6 +7,7 @@ sends nothing; and what `./run.sh learn` reads from a recording of the app is th
 Not part of the default run, since it downloads them: `./run.sh test -m recipes`.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -22,7 +23,7 @@ import pytest
 from apps.watch import is_stand_in
 from browser_client import Browser
 from page import Page
-from profiles.reading import RECIPES
+from profiles.reading import RECIPES, recipes
 from recipes.servers import LEARNT, NOTHING, PASSWORD, SERVERS, UNCHANGED, Ask, Server
 from ruamel.yaml import YAML
 from support import ADDON, Client, Message, Mitmdump, can_connect, eventually, free_port, running
@@ -103,6 +104,24 @@ class App:
         return ""
 
 
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a process and what it has started."""
+
+    def is_over() -> bool:
+        process.poll()
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+        if not eventually(is_over):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
 class Running:
     """A server that runs, with its recipe; proxies that are put before it."""
 
@@ -115,11 +134,11 @@ class Running:
         process = subprocess.Popen(
             command, cwd=folder, stdout=log, stderr=log, start_new_session=True
         )
-        stack.callback(process.wait)
-        stack.callback(os.killpg, process.pid, signal.SIGTERM)
+        stack.callback(stop, process)
         itself = self.asking(Client(self.port))
 
         def is_up() -> bool:
+            assert process.poll() is None, (folder / "server.log").read_text()
             if not can_connect(self.port):
                 return False
             if self.server.sign_up:
@@ -258,3 +277,13 @@ def facts(profile: Mapping[str, Any]) -> dict[str, Any]:
     """Its options, but for those that are choices; of several logins, in any order."""
     found = {name: value for name, value in profile.items() if name not in CHOICES}
     return found | {"login": sorted(found.get("login", ()))}
+
+
+def test_the_table_says_how_each_recipe_does() -> None:
+    assert set(SERVERS) == set(recipes())
+    text = (RECIPES / "README.md").read_text()
+    for name, server in SERVERS.items():
+        row = next(line for line in text.splitlines() if line.startswith(f"| [{name}]"))
+        *_, unchanged, nothing, learnt, _ = map(str.strip, row.split("|"))
+        said = {UNCHANGED: unchanged, NOTHING: nothing, LEARNT: learnt}
+        assert said == {column: server.fails.get(column, "yes") for column in said}
