@@ -44,7 +44,7 @@ def own_package(own_addon: Path, name: str) -> Path:
     ("setting", "line"),
     [
         ("cookie_auth_samesite=sometimes", "cookie_auth_samesite: 'sometimes' is wrong; it must be"
-         " lax, strict or none"),
+         " lax, strict, none or partitioned"),
         ("cookie_auth_cookie=a b", "cookie_auth_cookie: 'a b' is wrong; it must be a name"),
         ("cookie_auth_max_age", "cookie_auth_max_age: [] is wrong; it must be one text"),
         ("cookie_auth_clear_on_401=maybe", "cookie_auth_clear_on_401: 'maybe' is wrong; it must be"

@@ -206,7 +206,7 @@ def resolved(text: str, **given: object) -> Settings:
         ("# c\nlogin: [login]\n", 2, "login: 'login' is wrong; it must be a path that begins"),
         ("login:\n- /a\n- b\n", 3, "login: 'b' is wrong; it must be a path"),
         ("login: []\n", 1, "login: [] is wrong; it must be a list with at least one value"),
-        ("header: x\nsamesite: sometimes\n", 2, "it must be lax, strict or none"),
+        ("header: x\nsamesite: sometimes\n", 2, "it must be lax, strict, none or partitioned"),
         ("frontend: http://localhost:1\n", 1, "used with cookie_auth_prefix"),
         ("max_age: -1\n", 1, "max_age: '-1' is wrong"),
     ],
