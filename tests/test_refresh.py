@@ -990,3 +990,49 @@ def test_a_logout_while_a_page_renews_holds(
     assert not got.all("set-cookie")
     assert isinstance(api, Rotating)
     assert api.token.encode() not in front_end.received[-1]
+
+
+def test_both_tokens_may_be_in_headers_which_later_answers_renew(
+    start: Callable[..., Mitmdump], upstream: Upstream, tmp_path: Path
+) -> None:
+    issued: list[tuple[str, str]] = []
+
+    def pair(status: int = 200) -> bytes:
+        issued.append((f"access-{secrets.token_hex(8)}", f"refresh-{secrets.token_hex(8)}"))
+        return answer("{}", status, None, X_Token=issued[-1][0], X_Refresh=issued[-1][1])
+
+    def respond(request: Message) -> bytes:
+        if request.target == "/login":
+            return pair()
+        if request.target == "/refresh":
+            good = json.loads(request.body) == {"refreshToken": issued[-1][1]}
+            return pair() if good else answer("{}", 401)
+        if request.one("auth-token") != issued[-1][0]:
+            return answer("{}", 401)
+        return pair() if request.target == "/slide" else answer("{}")
+
+    upstream.respond = respond
+    saved = tmp_path / "flows"
+    options = (
+        *OPTIONS,
+        *("cookie_auth_token=header:X-Token", "cookie_auth_refresh_token=header:X-Refresh"),
+        "cookie_auth_redact=true",
+    )
+    arguments = [part for one in options for part in ("--set", one)]
+    mitmdump = start(*arguments, "-w", str(saved))
+    browser = logged_in(mitmdump.client)
+    for target, number in (("/me", 1), ("/slide", 2), ("/me", 2)):
+        got = browser.request("GET", target)
+        assert got.status == 200
+        assert not {"x-token", "x-refresh"} & {name for name, _ in got.headers}
+        assert len(issued) == number
+        pair_held = browser.cookies["auth-token"], browser.cookies["auth-token-refresh"]
+        assert pair_held == issued[-1]
+    issued[-1] = ("another", issued[-1][1])
+    assert browser.request("GET", "/me").status == 200
+    assert browser.cookies["auth-token-refresh"] == issued[-1][1]
+    mitmdump.stop()
+    record = saved.read_bytes()
+    assert not [
+        one for pair in issued for one in pair if one != "another" and one.encode() in record
+    ]

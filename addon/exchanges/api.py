@@ -539,6 +539,7 @@ class Api(Exchange):
         """Keep a token that the API gives in a configured header, on whatever answer."""
         sources = self.settings.token.sources
         found = [s.name for s in sources if isinstance(s, TokenHeader) and s.name in headers]
+        refresh_token = self._take_refresh_header(headers)
         for name in found:
             values = set(headers.get_all(name)) - {""}
             del headers[name]
@@ -549,9 +550,18 @@ class Api(Exchange):
             )
             fresh = token.decode("utf-8", "surrogateescape")
             if fresh != self.token and not self._lost_refresh_token:
-                captured = Captured(fresh, b"", {}, self.refresh_token)
+                captured = Captured(fresh, b"", {}, refresh_token or self.refresh_token)
                 self.new_cookies = self.issued(captured, renews=True)
                 self.note_renewal(fresh)
+
+    def _take_refresh_header(self, headers: IndexedHeaders) -> str | None:
+        refresh = self.settings.token.refresh
+        source = refresh.source if refresh else None
+        if not isinstance(source, TokenHeader) or source.name not in headers:
+            return None
+        values = set(headers.get_all(source.name)) - {""}
+        del headers[source.name]
+        return values.pop() if len(values) == 1 else None
 
     @property
     def _lost_refresh_token(self) -> bool:

@@ -190,8 +190,12 @@ class Renewal(OwnRequest):
             return
         if body := response.raw_content:
             response.raw_content = Redacted.of(body, [body])
+        refresh = self.settings.token.refresh
+        sources = (*refresh.answer, refresh.next) if refresh else ()
+        names = {one.name.lower() for one in sources if isinstance(one, TokenHeader)}
+        names.add("set-cookie")
         response.headers.fields = tuple(
-            (name, Redacted.of(value, [value]) if name.lower() == b"set-cookie" else value)
+            (name, Redacted.of(value, [value]) if name.decode().lower() in names else value)
             for name, value in response.headers.fields
         )
 
