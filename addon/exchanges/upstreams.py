@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from messages.answers import Refused
 from mitmproxy import http
 from mitmproxy.proxy.mode_specs import ReverseMode
 from origins import paths, rules
@@ -67,6 +68,8 @@ def send_home(exchange: "Exchange") -> None:
     before = Origin.of(request.scheme, request.host, request.port)
     path = request.path.removeprefix(main.paths.base_path)
     upstream = main.upstreams.of_option(path)
+    if upstream and not upstream.shares_token:  # no option may say so
+        raise Refused("internal", f"{upstream.prefix} is an API of its own.")
     if upstream:
         rest = path.removeprefix(main.upstreams.places[upstream.prefix])
         request.path = paths.upstream_target(rest, upstream.base_path)
