@@ -519,6 +519,58 @@ def test_a_renewal_at_the_api_itself_goes_there_from_other_hosts(
     assert [one.one("auth-token") for one in found["data"]][1:] == [fresh]
 
 
+def test_a_refresh_token_in_a_cookie_goes_to_the_login_s_host_from_others(
+    hosts: Hosts, proxy_with: ProxyWith
+) -> None:
+    refresh = (*RENEWED, "cookie_auth_refresh_token=cookie:rt")
+    page = Page(proxy_with(*hosts.options, *refresh).client)
+    given = iter([("old", "r1"), (fresh := next(TOKENS), "r2")])
+
+    def respond(request: Message) -> bytes:
+        token, value = next(given)
+        cookie = f"rt={value}; Path=/oauth; HttpOnly"
+        return answer(json.dumps({"authToken": token}), Set_Cookie=cookie)
+
+    hosts.login.respond = respond
+    page.post("/api/auth/sign-in", content_type="application/json")
+    hosts.received()
+    hosts.data.respond = lambda request: answer(
+        "{}", 200 if request.one("auth-token") == fresh else 401
+    )
+    assert page.get("/data/rows").status == 200
+    found = hosts.received()
+    (renewal,) = found["login"]
+    assert (renewal.target, renewal.one("cookie")) == ("/oauth/renew", "rt=r1")
+    assert not any(one.one("cookie") for one in found["data"])
+
+
+def test_a_page_of_the_front_end_comes_with_a_token_that_the_login_s_host_has_renewed(
+    hosts: Hosts, start: Callable[..., Mitmdump]
+) -> None:
+    frontend = Upstream()
+    options = (*hosts.options, *RENEWED, f"cookie_auth_frontend={frontend.url}")
+    page = Page(start(*(part for one in options for part in ("--set", one))).client)
+    given = iter([("ended", 0), (fresh := next(TOKENS), 3600)])
+
+    def respond(request: Message) -> bytes:
+        token, life = next(given)
+        pair = {"authToken": token, "refreshToken": f"r-{token}", "expires_in": life}
+        return answer(json.dumps(pair))
+
+    hosts.login.respond = respond
+    page.post("/api/auth/sign-in", content_type="application/json")
+    hosts.received()
+    opened = {"sec_fetch_mode": "navigate", "sec_fetch_dest": "document", "sec_fetch_site": "none"}
+    assert page.get("/shop", **opened).status == 200
+    renewal = hosts.only("login")
+    assert renewal.start == ("POST", "/oauth/renew")
+    assert renewal.one("host") == f"127.0.0.1:{hosts.login.port}"
+    assert b"r-ended" in renewal.body
+    assert f"auth-token={fresh}" in str(frontend.last.one("cookie"))
+    assert "refresh" not in str(frontend.last.one("cookie"))
+    frontend.close()
+
+
 def test_a_second_api_renews_its_token_itself(hosts: Hosts, proxy_with: ProxyWith) -> None:
     page = Page(proxy_with(*hosts.options, "cookie_auth_refresh=/renew").client)
     fresh = next(TOKENS)

@@ -58,7 +58,8 @@ class Logout(Api):
                 told.note_token(token)
                 self.flow.metadata[notes.ASKED_BY] = request.method
                 request.method, request.path = self.settings.paths.logout_upstream or ("", "")
-                upstreams.send_home(told)
+                if upstreams.send_home(told):
+                    request.headers.pop("cookie", None)  # those of the host that was asked
 
     async def request_head(self) -> None:
         """Nothing goes on."""

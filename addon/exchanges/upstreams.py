@@ -55,15 +55,16 @@ def places(exchange: "Exchange") -> list[Place]:
     return sorted(found, key=lambda place: (place[1] != asked.paths.prefix, -len(place[2])))
 
 
-def send_home(exchange: "Exchange") -> None:
-    """Send a request of the proxy's own where a page's for the same API path would go, in place.
+def send_home(exchange: "Exchange") -> bool:
+    """Send a request of the proxy's own where a page's for the same API path would go, in place;
+    whether that is another host.
 
     Its path is as an option says it, with the base path of the API of `--mode`. What renews a token
     may be on another host than what it was needed for; never on that of another API.
     """
     main, flow = exchange.proxy.settings, exchange.flow
     if not main.further or exchange.settings.is_further_api:
-        return
+        return False
     request = flow.request
     before = Origin.of(request.scheme, request.host, request.port)
     path = request.path.removeprefix(main.paths.base_path)
@@ -79,7 +80,6 @@ def send_home(exchange: "Exchange") -> None:
         flow.metadata.pop(notes.UPSTREAM, None)
         home = main_origin(flow)
         lead(request, home)
-    if home != before:
-        request.headers.pop("cookie", None)  # that host's own
-        if not main.origins.forwarded:
-            rules.name_upstream(request.headers, before, home)
+    if home != before and not main.origins.forwarded:
+        rules.name_upstream(request.headers, before, home)
+    return home != before
