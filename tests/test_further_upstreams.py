@@ -257,6 +257,47 @@ def test_each_api_has_a_logout_of_its_own(page: Page, hosts: Hosts) -> None:
     assert hosts.only("second").one("auth-token") == second
 
 
+CROOKED = (
+    *("/api/files/../../data/x", "/api/files/%2e%2e/me", "/api/%66iles/a", "/api/FILES/a"),
+    *("//second/me", "/second//me", "/second/../api/me", "/second/..;/data/x", "/SECOND/me"),
+    *("/api/auth/../files/a", "/data/../second/me", "/data\\..\\second/me", "/data%2f..%2fsecond"),
+    *(
+        "/second/login/../me",
+        "/api//auth/sign-in",
+        "/api/AUTH/sign-in",
+        "/second;x/me",
+        "/data?/second",
+    ),
+    *("http://127.0.0.1:{second}/data/x", "http://127.0.0.1:{api}/second/me", "http://x/api/me"),
+    *(
+        "http://else.test/second/me",
+        "*",
+        "/api/files/http://127.0.0.1:{data}/data/x",
+        "/second#/data",
+    ),
+)
+
+
+@pytest.mark.parametrize("target", CROOKED)
+def test_no_target_takes_a_token_to_another_api(page: Page, hosts: Hosts, target: str) -> None:
+    first, second = log_in(page, hosts.login), log_in(page, hosts.second, "/second/login")
+    hosts.received()
+    target = target.format(**{name: one.port for name, one in vars(hosts).items()})
+    cookie = "; ".join(f"{name}={value}" for name, value in page.cookies.items())
+    for method in ("GET", "POST", "OPTIONS"):
+        lines = f"{method} {target} HTTP/1.1", f"Host: localhost:{page.client.port}"
+        length = "" if method == "GET" else "Content-Length: 0\r\n"
+        more = f"Cookie: {cookie}\r\n{length}Connection: close\r\n\r\n"
+        assert b"HTTP/1.1 " in page.client.raw("\r\n".join((*lines, more)).encode())
+    for name, messages in hosts.received().items():
+        text = str(messages)
+        assert first not in text or name in ("api", "login", "data")
+        assert second not in text or name == "second"
+        assert not any(one.one("cookie") for one in messages)
+        upstream = getattr(hosts, name)
+        assert {one.one("host") for one in messages} == {f"127.0.0.1:{upstream.port}"}
+
+
 def unlisted(page: Page, upstream: Upstream, path: str) -> tuple[str, str]:
     """A login that no option names: its token, and what the page got in its place."""
     token = opaque(f"{path} {next(TOKENS)}")
@@ -476,6 +517,58 @@ def test_a_renewal_at_the_api_itself_goes_there_from_other_hosts(
     assert [one.target for one in found["api"]] == ["/v1/renew"]
     assert found["api"][0].one("host") == f"127.0.0.1:{hosts.api.port}"
     assert [one.one("auth-token") for one in found["data"]][1:] == [fresh]
+
+
+def test_a_refresh_token_in_a_cookie_goes_to_the_login_s_host_from_others(
+    hosts: Hosts, proxy_with: ProxyWith
+) -> None:
+    refresh = (*RENEWED, "cookie_auth_refresh_token=cookie:rt")
+    page = Page(proxy_with(*hosts.options, *refresh).client)
+    given = iter([("old", "r1"), (fresh := next(TOKENS), "r2")])
+
+    def respond(request: Message) -> bytes:
+        token, value = next(given)
+        cookie = f"rt={value}; Path=/oauth; HttpOnly"
+        return answer(json.dumps({"authToken": token}), Set_Cookie=cookie)
+
+    hosts.login.respond = respond
+    page.post("/api/auth/sign-in", content_type="application/json")
+    hosts.received()
+    hosts.data.respond = lambda request: answer(
+        "{}", 200 if request.one("auth-token") == fresh else 401
+    )
+    assert page.get("/data/rows").status == 200
+    found = hosts.received()
+    (renewal,) = found["login"]
+    assert (renewal.target, renewal.one("cookie")) == ("/oauth/renew", "rt=r1")
+    assert not any(one.one("cookie") for one in found["data"])
+
+
+def test_a_page_of_the_front_end_comes_with_a_token_that_the_login_s_host_has_renewed(
+    hosts: Hosts, start: Callable[..., Mitmdump]
+) -> None:
+    frontend = Upstream()
+    options = (*hosts.options, *RENEWED, f"cookie_auth_frontend={frontend.url}")
+    page = Page(start(*(part for one in options for part in ("--set", one))).client)
+    given = iter([("ended", 0), (fresh := next(TOKENS), 3600)])
+
+    def respond(request: Message) -> bytes:
+        token, life = next(given)
+        pair = {"authToken": token, "refreshToken": f"r-{token}", "expires_in": life}
+        return answer(json.dumps(pair))
+
+    hosts.login.respond = respond
+    page.post("/api/auth/sign-in", content_type="application/json")
+    hosts.received()
+    opened = {"sec_fetch_mode": "navigate", "sec_fetch_dest": "document", "sec_fetch_site": "none"}
+    assert page.get("/shop", **opened).status == 200
+    renewal = hosts.only("login")
+    assert renewal.start == ("POST", "/oauth/renew")
+    assert renewal.one("host") == f"127.0.0.1:{hosts.login.port}"
+    assert b"r-ended" in renewal.body
+    assert f"auth-token={fresh}" in str(frontend.last.one("cookie"))
+    assert "refresh" not in str(frontend.last.one("cookie"))
+    frontend.close()
 
 
 def test_a_second_api_renews_its_token_itself(hosts: Hosts, proxy_with: ProxyWith) -> None:
@@ -846,6 +939,23 @@ def test_an_address_of_another_host_in_an_answer_is_told_once(
         f"GET /v1/me: the API's answer names the address, {hosts.files.url}, which"
     )
     assert mitmdump.log.count("leads past the proxy") == 1
+
+
+def test_the_header_that_a_second_api_wants_is_no_option_of_the_first(
+    start: Callable[..., Mitmdump], hosts: Hosts
+) -> None:
+    arguments = [part for option in hosts.options for part in ("--set", option)]
+    mitmdump = start(*arguments)
+    page = Page(mitmdump.client)
+    for upstream, path in ((hosts.login, "/api/auth/sign-in"), (hosts.second, "/second/login")):
+        log_in(page, upstream, path)
+        upstream.answers("{}", 401, WWW_Authenticate="Bearer")
+    page.get("/second/me")
+    said = r"profile of its own can say so in cookie_auth_upstream \(header: Authorization, "
+    mitmdump.wait_for_log(said)
+    assert "--set cookie_auth_header=" not in mitmdump.log
+    page.get("/api/auth/me")
+    mitmdump.wait_for_log("asks for Bearer: --set cookie_auth_header=Authorization")
 
 
 def test_no_host_gets_the_tokens_of_several_apis(hosts: Hosts, confdir: Path) -> None:

@@ -128,7 +128,11 @@ def _warn(
     shown = used.format.value("…".encode()).decode("utf-8", "replace")
     asked = f"{printable(exchange.flow.request.method)} {schemes.told_path(_path(exchange))}"
     line = f'the API answered {response.status_code} to "{used.name}: {shown}" ({asked}); {why}'
-    line += f": {_as_set(options)}" if options else ""
+    if options and exchange.settings.is_further_api:  # for the other API it may be right
+        written = ", ".join(f"{name}: {value}" for name, value in options)
+        line += f"; a profile of its own can say so in cookie_auth_upstream ({written})"
+    elif options:
+        line += f": {_as_set(options)}"
     about = ("refused", exchange.wallet.api, used.name, shown, why)
     exchange.proxy.once.warn(about, "%s", line)
 

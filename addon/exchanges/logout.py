@@ -67,7 +67,8 @@ class Logout(Api):
             self.flow.metadata[notes.ASKED_BY] = request.method
             if template:
                 request.method, request.path = template.method, template.target
-                upstreams.send_home(told)
+                if upstreams.send_home(told):
+                    request.headers.pop("cookie", None)  # those of the host that was asked
 
     async def request_head(self) -> None:
         """Nothing goes on."""

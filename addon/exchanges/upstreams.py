@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from messages.answers import Refused
 from mitmproxy import http
 from mitmproxy.proxy.mode_specs import ReverseMode
 from origins import paths, rules
@@ -54,19 +55,22 @@ def places(exchange: "Exchange") -> list[Place]:
     return sorted(found, key=lambda place: (place[1] != asked.paths.prefix, -len(place[2])))
 
 
-def send_home(exchange: "Exchange") -> None:
-    """Send a request of the proxy's own where a page's for the same API path would go, in place.
+def send_home(exchange: "Exchange") -> bool:
+    """Send a request of the proxy's own where a page's for the same API path would go, in place;
+    whether that is another host.
 
     Its path is as an option says it, with the base path of the API of `--mode`. What renews a token
     may be on another host than what it was needed for; never on that of another API.
     """
     main, flow = exchange.proxy.settings, exchange.flow
     if not main.further or exchange.settings.is_further_api:
-        return
+        return False
     request = flow.request
     before = Origin.of(request.scheme, request.host, request.port)
     path = request.path.removeprefix(main.paths.base_path)
     upstream = main.upstreams.of_option(path)
+    if upstream and not upstream.shares_token:  # no option may say so
+        raise Refused("internal", f"{upstream.prefix} is an API of its own.")
     if upstream:
         rest = path.removeprefix(main.upstreams.places[upstream.prefix])
         request.path = paths.upstream_target(rest, upstream.base_path)
@@ -76,7 +80,6 @@ def send_home(exchange: "Exchange") -> None:
         flow.metadata.pop(notes.UPSTREAM, None)
         home = main_origin(flow)
         lead(request, home)
-    if home != before:
-        request.headers.pop("cookie", None)  # that host's own
-        if not main.origins.forwarded:
-            rules.name_upstream(request.headers, before, home)
+    if home != before and not main.origins.forwarded:
+        rules.name_upstream(request.headers, before, home)
+    return home != before
