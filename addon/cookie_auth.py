@@ -41,7 +41,7 @@ for _name in list(sys.modules):
     if _name.partition(".")[0] in PACKAGES:
         del sys.modules[_name]
 
-from credentials import companion  # noqa: E402
+from credentials import companion, fixed_headers  # noqa: E402
 from credentials.wallet import Wallets  # noqa: E402
 from exchanges import notes  # noqa: E402
 from exchanges.closed import Closed, is_reverse  # noqa: E402
@@ -323,15 +323,16 @@ def configuration() -> Configuration:
     given = {name for name in names if ctx.options._options[name].value is not optmanager.unset}
     profile = Profile.named(ctx.options.cookie_auth_profile, OPTIONS)
     resolved = profile.beneath(values, given)
+    modes = map(ProxyMode.parse, ctx.options.mode)
+    apis = {mode.address for mode in modes if isinstance(mode, ReverseMode)}
     try:
         settings = Settings.parse(resolved.values, os.environ, resolved.given)
+        fixed_headers.refuse_for(apis, settings.fixed)
     except InvalidOption as error:
         raise profile.located(error, given) from None
     if settings.redact and (names := patches.unknown(redaction.REPLACED)):
         what = f"false with this mitmproxy, whose {' and '.join(names)} cookie-auth does not know"
         raise InvalidOption("cookie_auth_redact", True, what)
-    modes = map(ProxyMode.parse, ctx.options.mode)
-    apis = {mode.address for mode in modes if isinstance(mode, ReverseMode)}
     for one in settings.upstreams.entries if len(apis) > 1 else ():
         if one.shares_token:
             what = "without the word token: there are several APIs, and it would get that of each"
@@ -360,6 +361,8 @@ def configuration() -> Configuration:
             for prefix, one in settings.further.items()
             if one.is_further_api
         },
+        more={None: settings.more}
+        | {prefix: one.more for prefix, one in settings.further.items() if one.is_further_api},
     )
     return Configuration(settings, wallets, resolved)
 

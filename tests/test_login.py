@@ -11,8 +11,9 @@ from messages.answers import Refused
 from mitmproxy import http
 from mitmproxy.net.encoding import encode_zstd
 from tokens import capture
-from tokens.capture import Captured, parse_source
+from tokens.capture import Captured
 from tokens.login_like import Sent, read_request
+from tokens.sources import parse_source
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
 

@@ -479,6 +479,14 @@ def test_a_clients_secret_is_not_saved() -> None:
     assert saving.profile(options, {}, OPTIONS) == {"cookie_auth_refresh": "/r"}
 
 
+def test_an_option_and_a_key_of_its_mapping_are_written_together() -> None:
+    values = {"cookie_auth_refresh": "/r", "cookie_auth_refresh.tables": [{"a": "b", "c": "d"}]}
+    text = "refresh:\n  rule: /r\n  tables: [{a: b, c: d}]\n"
+    assert writing.merged("", values) == text
+    assert writing.merged("refresh: /r\n", values) == text
+    assert writing.merged(text, values) == text
+
+
 # With a real mitmdump
 
 ASKING = """

@@ -85,6 +85,13 @@ def remove_header(headers: http.Headers, name: str) -> None:
         headers.pop(found, None)
 
 
+def put_header(headers: IndexedHeaders, name: str, value: bytes | None) -> None:
+    """One field in the place of all that a server may take for one of this name, in place; none
+    where the value is None.
+    """
+    headers.change({**dict.fromkeys(_variants(headers.names, name)), name.encode(): value})
+
+
 def _variants(names: Iterable[str], name: str) -> list[bytes]:
     """Those of the names that a server may take for this one."""
     wanted = spelling(name)

@@ -78,6 +78,12 @@ class Session(NamedTuple):
         parts = (names[at : at + 5] for at in range(0, len(names), 5))
         return next((part[1:] for part in parts if part[0] == slot), None)
 
+    def with_names(self, digests: Mapping[str, str]) -> "Session":
+        """The same, with the digests of the names of these slots' tokens."""
+        slots = dict.fromkeys([*self.names[::5], *digests])
+        text = "".join(f"{slot}{digests.get(slot) or self.name_of(slot)}" for slot in slots)
+        return self._replace(names=text)
+
 
 NO_SESSION = Session("", issued=False)
 

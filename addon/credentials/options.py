@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from settings.option import InvalidOption, Option, Reader, one_of, token
+from settings.option import TABLES, InvalidOption, Option, Reader, one_of, token
 from tokens.json_pointer import JsonPointer
 from tokens.lifetime import LONGEST
 
@@ -34,6 +34,18 @@ OPTIONS = (
     ),
     Option(
         "cookie_auth_header_format", str, "{token}", "Value of that header, e.g. 'Bearer {token}'."
+    ),
+    Option(
+        "cookie_auth_header.fixed",
+        TABLES,
+        [],
+        "Headers with each request to the API: {name: X-Api-Key, env: SHOP_API_KEY}, or file.",
+    ),
+    Option(
+        "cookie_auth_token.more",
+        TABLES,
+        [],
+        "Tokens beside the main one, each with its own header: {from: /id_token, header: X-Id}.",
     ),
     Option(
         "cookie_auth_samesite",
@@ -199,8 +211,8 @@ class HeaderSettings:
         """Raises InvalidOption."""
         names = ("cookie_auth_header", "cookie_auth_header_format")
         return cls(
-            read.text(names[0], _header),
-            read.text(names[1], _header_format),
+            read.text(names[0], header_name),
+            read.text(names[1], header_format),
             given=not set(names).isdisjoint(read.given),
         )
 
@@ -208,25 +220,27 @@ class HeaderSettings:
 def header_of(name: str, before: str, after: str = "") -> HeaderSettings | None:
     """A header that was learned, with what stands around the token; None for one that is unfit."""
     try:
-        return HeaderSettings(_header(name), _header_format(f"{before}{{token}}{after}"))
+        return HeaderSettings(header_name(name), header_format(f"{before}{{token}}{after}"))
     except ValueError:
         return None
 
 
-def _header(text: str) -> str:
+def header_name(text: str) -> str:
+    """A parser for the name of a header that is free."""
     if token(text).lower() in _UNFIT_HEADERS:
         raise ValueError("a header that is free for a token, such as Authorization")
     return text
 
 
-def _header_format(text: str) -> HeaderFormat:
+def header_format(text: str) -> HeaderFormat:
+    """A parser for a header's value with a place for the token."""
     before, *after = text.split("{token}")
     if len(after) != 1:
         raise ValueError("a text that holds {token} once, such as 'Bearer {token}'")
-    header_format = HeaderFormat(before.encode(), after[0].encode())
-    if not text.isascii() or not header_format.accepts(b"token"):
+    form = HeaderFormat(before.encode(), after[0].encode())
+    if not text.isascii() or not form.accepts(b"token"):
         raise ValueError("visible ASCII with no blank at either end, such as 'Bearer {token}'")
-    return header_format
+    return form
 
 
 def _max_age(text: str) -> int | str:

@@ -58,6 +58,12 @@ def name_digest(notary: Notary, name: str) -> str:
     return notary.digest(_NAME_BYTES, "name", _normalised(name))
 
 
+def is_named(notary: Notary, session: Session, slot: str, name: str) -> bool:
+    """Whether the token in a login's slot was handed out under this name."""
+    digest = session.name_of(slot)
+    return digest is not None and notary.knows(digest, "name", _normalised(name))
+
+
 @dataclass(frozen=True)
 class StandIns:
     """Reads the stand-ins of one login."""
@@ -77,10 +83,9 @@ class StandIns:
             return None
         if not self.notary.knows(mac, "stand-in", login, slot, variant, head):
             return None
-        digest = self.session.name_of(slot)
 
         def was_named(name: str) -> bool:
-            return digest is not None and self.notary.knows(digest, "name", _normalised(name))
+            return is_named(self.notary, self.session, slot, name)
 
         return Meant(token, slot, was_named)
 

@@ -31,8 +31,9 @@ from credentials.cookies import (
     set_cookie,
 )
 from credentials.jar import Jar
+from credentials.more_tokens import MoreToken
 from credentials.options import LASTING, CookieSettings, HeaderSettings
-from credentials.stand_ins import MAIN, REFRESH, SUFFIXES
+from credentials.stand_ins import MAIN, REFRESH, SUFFIXES, name_digest
 
 _LONGEST_REMEMBERED = 16 * 1024  # bytes of Cookie fields; a foreign page may send any number
 _MOST_COMPANIONS = 8
@@ -100,7 +101,10 @@ class Wallet:
     other_host: str = ""
     """The origin of a further host that shares the token; empty for the API itself."""
     renews_for_pages: bool = False
-    """Whether the refresh token comes with requests for the front end's pages, too."""
+    """Whether the login comes whole with requests for the front end's pages, for which it may be
+    renewed."""
+    more: tuple[MoreToken, ...] = ()
+    """What is configured beside the token."""
 
     @property
     def api(self) -> str:
@@ -240,26 +244,38 @@ class Wallet:
         captured: Captured,
         brought: Brought,
         renewed: Session | None = None,
+        held: Mapping[str, str] = MappingProxyType({}),
         *,
         remembered: bool | None = None,
     ) -> list[str]:
         """The Set-Cookie values that give a captured token to the browser, and that take away what
         it has brought of earlier ones.
 
-        `renewed` is the login that the token renews; None for a new one, of which its user may say
-        whether it is to be `remembered`. Raises Refused for a token that could not come back as it
-        is, or that is over.
+        `renewed` is the login that the token renews, of which what it holds, by slot, stays where
+        that is not renewed; None for a new one, of which its user may say whether it is to be
+        `remembered`. Raises Refused for a token that could not come back as it is, or that is over.
         """
-        if not self.header.format.accepts(captured.token.encode("utf-8", "replace")):
-            raise _unusable("holds characters that no HTTP header can carry")
-        tokens = {MAIN: captured.token}
+        new = Session(self.notary.new_login(), issued=True, remembered=remembered)
+        session = renewed or new
+        tokens = {**held, MAIN: captured.token, **captured.more}
         if captured.refresh_token is not None:
             tokens[REFRESH] = captured.refresh_token
-        if renewed:
-            return self.give(renewed, tokens, brought, beside=captured.beside)
-        session = Session(self.notary.new_login(), issued=True, remembered=remembered)
-        over = [one._replace(value=None) for one in brought.api_cookies]
+        session = session.with_names(self.names_of(captured))
+        formats = {MAIN: self.header.format}
+        formats |= {one.slot: one.format for one in self.more if one.slot in captured.more}
+        for slot, form in formats.items():
+            if not form.accepts(tokens[slot].encode("utf-8", "replace")):
+                raise _unusable("holds characters that no HTTP header can carry")
+        over = [] if renewed else [one._replace(value=None) for one in brought.api_cookies]
         return self.give(session, tokens, brought, beside=captured.beside, api_cookies=over)
+
+    def names_of(self, captured: Captured) -> dict[str, str]:
+        """Digests of the names of what was captured beside the token, by slot."""
+        return {
+            one.slot: name_digest(self.notary, one.further.name)
+            for one in self.more
+            if one.slot in captured.more
+        }
 
     def give(
         self,
@@ -393,7 +409,8 @@ class Wallet:
 
     def _beside(self, slot: str, attributes: CookieAttributes) -> CookieAttributes:
         """The attributes of a cookie beside the token, from those of the token itself."""
-        at_root = slot == REFRESH and self.renews_for_pages
+        with_pages = {REFRESH, *(one.slot for one in self.more)}  # all of a listed login
+        at_root = self.renews_for_pages and slot in with_pages
         return attributes if at_root else self._at_prefix(attributes)
 
 
@@ -415,6 +432,7 @@ class Wallets:
         several: bool,
         renews_for_pages: bool = False,
         further_apis: Mapping[str, tuple[CookieSettings, HeaderSettings]] = MappingProxyType({}),
+        more: Mapping[str | None, tuple[MoreToken, ...]] = MappingProxyType({}),
     ) -> None:
         self._cookie = cookie
         self._header = header
@@ -424,6 +442,7 @@ class Wallets:
         self._several = several
         self._renews_for_pages = renews_for_pages
         self._further_apis = further_apis
+        self._more = more
         self._wallets: dict[object, Wallet] = {}
 
     def of(
@@ -439,7 +458,9 @@ class Wallets:
         key = mode.full_spec, port, tls, upstream
         if key not in self._wallets and upstream:
             further = self._further_apis.get(upstream.prefix)
-            self._wallets[key] = _further(self.of(client, tls=tls), upstream, further)
+            self._wallets[key] = _further(
+                self.of(client, tls=tls), upstream, further, self._more.get(upstream.prefix, ())
+            )
         elif key not in self._wallets:
             assert isinstance(mode, ReverseMode)
             name = self._cookie.name
@@ -452,12 +473,16 @@ class Wallets:
                 notary=Notary(self._keys, str(Origin.served_by(mode))),
                 tls=tls,
                 renews_for_pages=self._renews_for_pages,
+                more=self._more.get(None, ()),
             )
         return self._wallets[key]
 
 
 def _further(
-    wallet: Wallet, upstream: Upstream, own: tuple[CookieSettings, HeaderSettings] | None
+    wallet: Wallet,
+    upstream: Upstream,
+    own: tuple[CookieSettings, HeaderSettings] | None,
+    more: tuple[MoreToken, ...],
 ) -> Wallet:
     """The wallet for a further upstream, made from that of the API of `--mode`.
 
@@ -471,6 +496,7 @@ def _further(
         wallet,
         cookie=own[0],
         header=own[1],
+        more=more,
         prefix=upstream.prefix,
         name=f"{wallet.name}{upstream.cookie}",
         notary=dataclasses.replace(wallet.notary, api=origin),

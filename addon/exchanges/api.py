@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
 from typing import ClassVar
@@ -28,7 +28,7 @@ from origins.origin import Origin
 from origins.paths import normalise
 from profiles import schemes
 from tokens import jwt, login_like
-from tokens.capture import Captured, TokenHeader
+from tokens.capture import Captured
 from tokens.lifetime import size_and_expiry
 from tokens.login_like import Sent
 from tokens.refreshing import Expired
@@ -37,6 +37,8 @@ from upstream import own_requests
 
 from exchanges import (
     carrier,
+    fixed_values,
+    further_tokens,
     handing_out,
     hints,
     notes,
@@ -44,6 +46,7 @@ from exchanges import (
     own_cookies,
     page_refresh,
     renewal,
+    rotation,
     signing_out,
     translating,
     upstreams,
@@ -133,6 +136,7 @@ class Api(Exchange):
         sent = login_like.read_if_like(request)
         if sent and sent.has_password:
             carriers.remove_header(request.headers, self.header.name)
+            further_tokens.take_out(self)
             self.note_token(None)
 
     # The answer
@@ -182,6 +186,7 @@ class Api(Exchange):
         elif self._is_part_of_text(response):
             response = await self._whole(response)
         if self.hands_out:
+            fixed_values.hide(self, response)
             handing_out.hand_out(self, response)
         if response.status_code in hints.REFUSED and self.wishes is not None:
             hints.tell_refusal(self, response, self.wishes)
@@ -239,18 +244,24 @@ class Api(Exchange):
         assert isinstance(headers, IndexedHeaders)
         for name in [name for name in headers.names if answer_policy.hides_a_path(name)]:
             del headers[name]
-        token = carriers.translate(
-            headers,
-            held,
-            self.header,
-            settings.recorded,
-            inject=inject,
-            # What a page sends itself is its own affair where it holds stand-ins.
-            own_passes=own_passes or (not inject and self.session.use != Use.LISTED),
-            api_cookies=held.api_cookies if own_cookies.go_along(self) else (),
-        )
+        # What a page sends itself is its own affair where it holds stand-ins.
+        own_passes = own_passes or (not inject and self.session.use != Use.LISTED)
+        token = None
+        try:
+            token = carriers.translate(
+                headers,
+                held,
+                self.header,
+                settings.recorded,
+                inject=inject,
+                own_passes=own_passes,
+                api_cookies=held.api_cookies if own_cookies.go_along(self) else (),
+            )
+        finally:  # a login goes on without a cookie that is not good
+            further_tokens.put(self, with_token=token is not None, own_passes=own_passes)
+            fixed_values.put(self)
         validators.own_validators(headers, self._entity_tag(token is not None))
-        if self.tokens and "accept-encoding" in headers:
+        if (self.tokens or settings.fixed) and "accept-encoding" in headers:
             # What cannot be decoded here cannot be searched.
             live = "event-stream" in headers.get("accept", "")
             readable = coding.readable_codings(headers["accept-encoding"])
@@ -283,7 +294,8 @@ class Api(Exchange):
         settings = self.settings
         if self.session.use == Use.LISTED or settings.header.given:
             return settings.header
-        return self.proxy.learned.header(self.session.id) or settings.header
+        learned = self.proxy.learned.header(self.session.id)
+        return learned if learned and not settings.fixes(learned.name) else settings.header
 
     def note_token(self, token: bytes | None) -> None:
         """Remember which token the API gets, if any."""
@@ -312,6 +324,12 @@ class Api(Exchange):
         if self.is_browser is None:
             return rules.is_browser(self.flow.request.headers)
         return self.is_browser
+
+    def note_added(self, names: Iterable[str]) -> None:
+        """Remember which headers beside the token's the request was given."""
+        metadata = self.flow.metadata
+        if added := list(dict.fromkeys([*metadata.get(notes.ADDED, ()), *names])):
+            metadata[notes.ADDED] = added
 
     def put_token(self, token: bytes) -> None:
         """Give the request this token in place of the one that it has, if any."""
@@ -377,9 +395,17 @@ class Api(Exchange):
     def _use(self, renewed: Captured) -> None:
         """Send a fresh token, and look for it in the answer instead of the one that it replaces."""
         self.put_token(renewed.token.encode())
-        fresh = {MAIN: renewed.token, REFRESH: renewed.refresh_token or ""}
-        tokens = {**self.held.tokens, **{slot: token for slot, token in fresh.items() if token}}
-        self.held = dataclasses.replace(self.held, tokens=tokens)
+        self.hold(renewed)
+        further_tokens.put(self, with_token=True, own_passes=False)
+
+    def hold(self, captured: Captured) -> None:
+        """Know these tokens for what the browser holds from now on."""
+        fresh = {**captured.more, MAIN: captured.token}
+        if captured.refresh_token:
+            fresh[REFRESH] = captured.refresh_token
+        self.session = self.session.with_names(self.wallet.names_of(captured))
+        tokens = {**self.held.tokens, **fresh}
+        self.held = dataclasses.replace(self.held, tokens=tokens, session=self.session)
 
     def _is_renewable(self, response: http.Response) -> bool:
         """Whether the API has refused a token that may be renewed."""
@@ -455,8 +481,8 @@ class Api(Exchange):
         """Whether a token may stand half in this answer, which is a part of a longer one."""
         if response.status_code != 206:
             return False
-        looked_for = self.tokens and self.browser_asks and self.is_authenticated
-        if not is_text(media_type(response.headers)) or not looked_for:
+        looked_for = self.settings.fixed or (self.tokens and self.is_authenticated)
+        if not is_text(media_type(response.headers)) or not (looked_for and self.browser_asks):
             return False
         # Of a longer one, which is no answer of an application, only the part is looked into.
         size = response.headers.get("content-range", "").rpartition("/")[2]
@@ -493,18 +519,26 @@ class Api(Exchange):
         session = self.session
         if self.settings.token.leak == "stand-in" and session.issued and self.browser_asks:
             own = tuple(cookie.value or "" for cookie in self.held.api_cookies)
-            return _replacing(self.wallet.notary, session, tuple(self.tokens.items()), own)
-        return (Needle.of(self.token),) if self.token else ()
+            tokens = [*further_tokens.secrets(self, self.tokens).items()]
+            if self.token and self.token not in self.tokens.values():
+                tokens.append((MAIN, self.token))  # this answer gives another in its place
+            found = _replacing(self.wallet.notary, session, tuple(tokens), own)
+            return found + self.settings.fixed_needles
+        fixed = self.settings.fixed_needles
+        if not self.token or any(needle.instead for needle in fixed):
+            return fixed  # nothing takes the token's place here
+        return (Needle.of(self.token), *fixed)
 
     def translate_answer_head(self, response: http.Response) -> None:
         """Make the API's headers the proxy's own, in place."""
         headers = response.headers = IndexedHeaders.of(response.headers)
         settings, request = self.settings, self.flow.request
-        if self.tokens:
+        if self.tokens or settings.fixed:
             # It may be any text.
             response.reason = status_codes.RESPONSES.get(response.status_code, "")
-        self.take_token_headers(headers)
-        if self.leak_alarm.replaces and self.is_authenticated and not self.hands_out:
+        self.take_tokens(headers)
+        gets_stand_ins = self.leak_alarm.replaces and self.session.issued and self.browser_asks
+        if gets_stand_ins and self.is_authenticated and not self.hands_out:
             handing_out.slide(self, response)
         self._translate_set_cookies(headers)
         self.check_headers(response)
@@ -535,40 +569,9 @@ class Api(Exchange):
         """Look for tokens in the answer's headers."""
         self.leak_alarm.check_headers(response)
 
-    def take_token_headers(self, headers: IndexedHeaders) -> None:
-        """Keep a token that the API gives in a configured header, on whatever answer."""
-        sources = self.settings.token.sources
-        found = [s.name for s in sources if isinstance(s, TokenHeader) and s.name in headers]
-        refresh_token = self._take_refresh_header(headers)
-        for name in found:
-            values = set(headers.get_all(name)) - {""}
-            del headers[name]
-            if self.token is None or len(values) != 1:
-                continue
-            token = self.settings.header.format.token(
-                values.pop().encode("utf-8", "surrogateescape")
-            )
-            fresh = token.decode("utf-8", "surrogateescape")
-            if fresh != self.token and not self._lost_refresh_token:
-                captured = Captured(fresh, b"", {}, refresh_token or self.refresh_token)
-                self.new_cookies = self.issued(captured, renews=True)
-                self.note_renewal(fresh)
-
-    def _take_refresh_header(self, headers: IndexedHeaders) -> str | None:
-        refresh = self.settings.token.refresh
-        source = refresh.source if refresh else None
-        if not isinstance(source, TokenHeader) or source.name not in headers:
-            return None
-        values = set(headers.get_all(source.name)) - {""}
-        del headers[source.name]
-        return values.pop() if len(values) == 1 else None
-
-    @property
-    def _lost_refresh_token(self) -> bool:
-        """Whether a reload of the script has forgotten it; a new pair of cookies would lack it."""
-        brought = self.flow.metadata.get(notes.COOKIES, ())
-        has_one = any(map(self.wallet.refresh_jar.owns, brought))
-        return bool(self.settings.paths.refresh and has_one and self.refresh_token is None)
+    def take_tokens(self, headers: IndexedHeaders) -> None:
+        """Take the tokens out that the API gives in the head of its answer, and keep them."""
+        rotation.take(self, headers)
 
     def _translate_set_cookies(self, headers: IndexedHeaders) -> None:
         if "set-cookie" not in headers:
@@ -612,7 +615,9 @@ class Api(Exchange):
         own = [
             settings.header.format.token(real(value)).decode("utf-8", "replace") for value in sent
         ]
-        return list(dict.fromkeys([*own, *self.tokens.values(), *filter(None, [self.token])]))
+        own += [one.secret for one in settings.fixed]
+        own += further_tokens.secrets(self, self.tokens).values()
+        return list(dict.fromkeys([*own, *filter(None, [self.token])]))
 
 
 @lru_cache(maxsize=256)

@@ -55,7 +55,7 @@ class ByBody(Api):
         before = Head.of(request)
         self.turned_into(_KINDS.get(means, Api)).begin(asked._replace(means=means))
         exchange = self.proxy.exchanges[self.flow]  # a logout may have turned into another
-        gone = received.differences(before, request, self.settings.header.name)["gone"]
+        gone = received.differences(before, request, self.settings.secret_headers)["gone"]
         self.flow.metadata[notes.RECEIVED]["gone"] += gone
         await exchange.request_head()
         await exchange.request()

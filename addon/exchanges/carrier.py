@@ -41,7 +41,7 @@ async def try_another(exchange: "Api", response: http.Response) -> http.Response
     learned.tries(login, response.status_code)
     header = _asked_for(response)
     token = (exchange.token or "").encode()
-    if not header or not header.format.accepts(token):
+    if not header or not header.format.accepts(token) or exchange.settings.fixes(header.name):
         return response
     headers = exchange.flow.request.headers
     before = headers.fields

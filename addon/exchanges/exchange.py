@@ -273,7 +273,16 @@ class Exchange:
         """Without the scheme before its token (`Bearer …`) that the header's format puts there."""
         token = captured.token.encode("utf-8", "surrogatepass")
         token = self.settings.header.format.token(token)
-        return dataclasses.replace(captured, token=token.decode("utf-8", "surrogatepass"))
+        more = {
+            one.slot: one.format.token(captured.more[one.slot].encode("utf-8", "surrogatepass"))
+            for one in self.settings.more
+            if one.slot in captured.more
+        }
+        return dataclasses.replace(
+            captured,
+            token=token.decode("utf-8", "surrogatepass"),
+            more={slot: value.decode("utf-8", "surrogatepass") for slot, value in more.items()},
+        )
 
     @property
     def remembered(self) -> bool | None:
@@ -283,7 +292,8 @@ class Exchange:
     def issued(self, captured: Captured, *, renews: bool) -> list[str]:
         """The Set-Cookie values that give the browser a captured token."""
         renewed = self.session if renews and self.session.issued else None
-        return self.wallet.issue(captured, self.brought, renewed, remembered=self.remembered)
+        held = self.held.tokens if renewed else {}
+        return self.wallet.issue(captured, self.brought, renewed, held, remembered=self.remembered)
 
     def expired(self) -> list[str]:
         """The Set-Cookie values that delete what the browser has of our cookies."""

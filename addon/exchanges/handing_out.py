@@ -6,7 +6,8 @@ Which answers those are, and what in them is a token, is told in `tokens.login_l
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
@@ -29,7 +30,7 @@ from tokens.capture import Captured
 from tokens.login_like import Sent
 from tokens.suspicion import is_plain
 
-from exchanges import hints, notes, own_cookies
+from exchanges import further_tokens, hints, notes, own_cookies
 from exchanges.leaks import put_stand_ins, replace_in_headers
 from exchanges.learned import Given
 
@@ -161,9 +162,16 @@ def hand_out_captured(exchange: "Api", response: http.Response, captured: Captur
     new = [named.get(main.value, main)._replace(rank=0)]
     if refresh := captured.refresh_token:
         new.append(named.get(refresh, Candidate(refresh, "/", "", "refresh", 9, bound=False)))
-    others = (one for one in found if not one.bound and len(one.value) >= _SHORTEST)
+    more, shown = {}, set()
+    for slot, source, is_secret in exchange.settings.sought:
+        if value := captured.more.get(slot):
+            more[slot] = Candidate(value, source.text, source.name, "other", 9, bound=False)
+            shown |= set() if is_secret else {value}
+    kept = {*shown, *(one.value for one in more.values())}
+    others = [one for one in found if not one.bound and len(one.value) >= _SHORTEST]
+    found = _distinct([*new, *(one for one in others if one.value not in kept)])
     renews = exchange.switches and exchange.session.use != Use.LISTED
-    _give(exchange, response, answer, _distinct([*new, *others]), renews=renews, aside=False)
+    _give(exchange, response, answer, found, renews=renews, aside=False, more=more, shown=shown)
 
 
 def slide(exchange: "Api", response: http.Response) -> None:
@@ -277,9 +285,12 @@ def _give(
     *,
     renews: bool,
     aside: bool,
+    more: Mapping[str, Candidate] = MappingProxyType({}),
+    shown: Collection[str] = (),
 ) -> None:
     """Give the page stand-ins for these tokens, and the browser the tokens.
 
+    `more` are those whose slots are known, `shown` those of them that the page may see.
     `renews`: the login goes on, and keeps what is not replaced. `aside`: it keeps all that it has,
     since this is perhaps no login; what was handed out is kept beside it.
     """
@@ -287,7 +298,7 @@ def _give(
     assert exchange.sent
     old = exchange.session if renews else NO_SESSION
     tokens = dict(exchange.tokens) if renews else {}
-    slots = _slots(new, tokens, old, wallet.notary, aside=aside)
+    slots = _slots(new, tokens, old, wallet.notary, aside=aside, kept=more)
     tokens.update({slot: one.value for slot, one in slots.items()})
     if sum(map(len, tokens.values())) > _MOST_BYTES:
         raise _too_much(f"more than {_MOST_BYTES // 1024} KiB of tokens")
@@ -297,8 +308,10 @@ def _give(
         session = session._replace(remembered=exchange.remembered)
     header = _header(exchange, answer, slots.get(MAIN))
     # Those of an earlier login may be repeated.
-    earlier = {token: (exchange.session, slot) for slot, token in exchange.tokens.items()}
-    now = {token: (session, slot) for slot, token in tokens.items()}
+    before = further_tokens.secrets(exchange, exchange.tokens)
+    earlier = {token: (exchange.session, slot) for slot, token in before.items()}
+    now = {token: (session, slot) for slot, token in tokens.items() if token not in shown}
+    slots = {slot: one for slot, one in slots.items() if one.value not in shown}
     given = {
         token: stand_in(wallet.notary, login, slot, token)
         for token, (login, slot) in {**earlier, **now}.items()
@@ -375,15 +388,17 @@ def _slots(
     notary: Notary,
     *,
     aside: bool,
+    kept: Mapping[str, Candidate] = MappingProxyType({}),
 ) -> dict[str, Candidate]:
-    """Where each of the new tokens is kept: in the place of its predecessor, or by its role.
+    """Where each of the new tokens is kept: in the place of its predecessor, or by its role; and
+    those whose slots are known.
 
     Raises Refused for more than there are cookies for.
     """
     new = list(new)
     if MAIN not in held and all(one.role == "refresh" for one in new):
         new = [new[0]._replace(role="other"), *new[1:]]  # the only one is the main one
-    slots: dict[str, Candidate] = {}
+    slots = dict(kept)
     free_first = sorted(_OTHERS, key=held.__contains__)
     for one in new:
         digest = name_digest(notary, one.name)
@@ -401,11 +416,8 @@ def _slots(
 def _session(old: Session, digests: Mapping[str, str], notary: Notary) -> Session:
     """The login that the tokens belong to, with the names under which they were handed out."""
     if not old.issued:
-        text = "".join(f"{slot}{digest}" for slot, digest in digests.items())
-        return Session(notary.new_login(), issued=True, use=Use.GIVEN, names=text)
-    slots = dict.fromkeys([*old.names[::5], *digests])
-    text = "".join(f"{slot}{digests.get(slot) or old.name_of(slot)}" for slot in slots)
-    return old._replace(names=text)
+        old = Session(notary.new_login(), issued=True, use=Use.GIVEN)
+    return old.with_names(digests)
 
 
 def _too_much(what: str) -> Refused:

@@ -15,9 +15,19 @@ from mitmproxy import http
 from origins.path_rules import Meaning
 from origins.rules import SAFE_METHODS
 from tokens import capture, graphql, login_like
+from tokens.sources import take_cookies
 from upstream.reasons import TOO_LONG
 
-from exchanges import handing_out, hints, notes, own_cookies, translating
+from exchanges import (
+    fixed_values,
+    further_tokens,
+    handing_out,
+    hints,
+    notes,
+    own_cookies,
+    rotation,
+    translating,
+)
 from exchanges.api import Api
 from exchanges.exchange import Asked
 from exchanges.session import with_claims
@@ -81,6 +91,7 @@ class Login(Api):
         if self.own_header is not None:
             own = self.own_header.encode("utf-8", "surrogateescape")
             headers[settings.header.name] = settings.recorded(own, own)
+        further_tokens.take_out(self)
         self.note_token(None)
 
     # The answer
@@ -98,8 +109,9 @@ class Login(Api):
         self.set_cookies = response.headers.get_all("set-cookie")
         super().translate_answer_head(response)
 
-    def take_token_headers(self, headers: IndexedHeaders) -> None:
-        """Nothing: they are captured with all that the answer holds."""
+    def take_tokens(self, headers: IndexedHeaders) -> None:
+        """Only cookies: the others are captured with all that the answer holds."""
+        take_cookies(headers, rotation.sources(self))
 
     def check_headers(self, response: http.Response) -> None:
         """Nothing yet: what is captured may be the token of before, and is no repetition."""
@@ -113,6 +125,7 @@ class Login(Api):
         response = self.flow.response
         assert response
         response.trailers = None
+        fixed_values.hide(self, response)
         token, lenient = self.settings.token, self.settings.lenient
         captured = capture.read_answer(
             self.flow.request.method,
@@ -124,6 +137,7 @@ class Login(Api):
             sent=self.sent,
             exposed=token.exposed,
             lenient=lenient and token.leak != "off",
+            further=self.settings.sought,
         )
         if captured is None:  # a second factor, a GraphQL error, a wrong password, another login
             if self.hands_out:
@@ -168,6 +182,7 @@ class Login(Api):
         self.proxy.ends.note(captured.token, captured.beside)
         self.new_cookies = cookies  # only now: on a failure above, none is set
         hints.note_type(self, captured.beside)
+        self._tell_missing(captured)
         self.note_login(captured.token)
         self.flow.metadata[notes.PLACE] = captured.place
 
@@ -179,6 +194,16 @@ class Login(Api):
         response.status_code, response.reason = 303, "See Other"
         to = self.settings.paths.login_redirect
         capture.replace_body(response, dataclasses.replace(captured, body=b"", location=to))
+
+    def _tell_missing(self, captured: capture.Captured) -> None:
+        """Tell, once, of what was to be there beside the token, and is not."""
+        for slot, source, _ in self.settings.sought:
+            if slot not in captured.more:
+                self.proxy.once.info(
+                    ("missing", source.text),
+                    "the answer to a login has no %s, which token.more asks for",
+                    source.text,
+                )
 
     def failed(self, code: str, reason: str) -> http.Response | None:
         if reason == TOO_LONG:

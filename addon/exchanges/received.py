@@ -1,5 +1,6 @@
 """The request as the browser sent it, kept in the flow's metadata: what was changed, no secrets."""
 
+from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
 from credentials.cookies import cookie_pairs
@@ -7,7 +8,7 @@ from messages.headers import is_broken, spelling
 from mitmproxy import http
 from origins import addresses
 
-from exchanges.notes import INJECTED, RECEIVED
+from exchanges.notes import ADDED, INJECTED, RECEIVED
 
 _SECRET = ("authorization", "proxy-authorization")
 
@@ -44,18 +45,19 @@ class Head(NamedTuple):
         )
 
 
-def differences(before: Head, request: http.Request, header: str) -> dict[str, Any]:
+def differences(before: Head, request: http.Request, secret: Iterable[str]) -> dict[str, Any]:
     """What of the browser's request is no more in the one for the API, for `restored`.
 
-    `header` is the one that carries the token. Its values and those of cookies are left out: only
-    their length is told, since metadata is saved with the flow.
+    The values of the headers with `secret` names and those of cookies are left out: only their
+    length is told, since metadata is saved with the flow.
     """
+    spellings = {spelling(name) for name in (*secret, *_SECRET)}
     kept = set(request.headers.fields)
     return {
         "method": _native(before.method),
         "target": _native(before.path),
         "authority": _native(before.authority),
-        "gone": [_shown(*field, header) for field in before.fields if field not in kept],
+        "gone": [_shown(*field, spellings) for field in before.fields if field not in kept],
     }
 
 
@@ -74,7 +76,8 @@ def restored(flow: http.HTTPFlow, header: str) -> http.Request | None:
     received.authority = difference["authority"]
     # Those of the browser's own are gone.
     told = [name for name in received.headers if addresses.is_forwarding(name)]
-    for name in (added, *told, *(name for name, _ in difference["gone"])):
+    more = flow.metadata.get(ADDED, ())
+    for name in (added, *more, *told, *(name for name, _ in difference["gone"])):
         received.headers.pop(name, None)
     for name, value in difference["gone"]:
         received.headers.add(name, value)
@@ -91,12 +94,12 @@ def _native(text: bytes) -> str:
     return text.decode("utf-8", "surrogateescape")
 
 
-def _shown(name: bytes, value: bytes, header: str) -> tuple[str, str]:
+def _shown(name: bytes, value: bytes, secret: Collection[str]) -> tuple[str, str]:
     text = value.decode("utf-8", "replace")
     shown_name = name.decode("utf-8", "replace")
     spelled = spelling(shown_name)
     if spelled == "cookie":
         text = "; ".join([f"{name}=({len(value)} bytes)" for name, value in cookie_pairs([text])])
-    elif spelled in (spelling(header), *_SECRET) or is_broken(value):
+    elif spelled in secret or is_broken(value):
         text = f"({len(value)} bytes)"
     return shown_name, text

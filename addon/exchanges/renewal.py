@@ -2,20 +2,23 @@
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
+from credentials.fixed_headers import put_all
 from messages.answers import Refused
+from messages.headers import IndexedHeaders
 from messages.redacted import Redacted
 from mitmproxy import http
 from tokens import capture
-from tokens.capture import Captured, TokenHeader
+from tokens.capture import Captured
 from tokens.lifetime import seconds_left, size_and_expiry
 from tokens.request_template import RequestTemplate
+from tokens.sources import TokenCookie, TokenHeader
 from upstream import own_requests
 
-from exchanges import leaks, notes, upstreams
+from exchanges import further_tokens, leaks, notes, upstreams
 from exchanges.exchange import Exchange
 
 # The API's word that the refresh token is no good (RFC 6749, 5.2, and what servers say beside it).
@@ -123,7 +126,7 @@ def _what_renews(tokens: Mapping[str, str]) -> str:
 async def retry(exchange: Exchange) -> http.Response | None:
     """The API's answer to the same request, sent once more; None when there is none."""
     own = own_flow(exchange)
-    Retry(own, exchange.proxy).token = exchange.token
+    Retry(own, exchange.proxy).known = exchange.secrets()
     return await own_requests.send(own, exchange.proxy.mitm_options)
 
 
@@ -139,6 +142,7 @@ class OwnRequest(Exchange):
             return
         sources = self.settings.token.sources
         names = {source.name.lower() for source in sources if isinstance(source, TokenHeader)}
+        names |= {"set-cookie" for source in sources if isinstance(source, TokenCookie)}
         response.headers.fields = tuple(
             (name, Redacted.of(value, [value]) if name.decode().lower() in names else value)
             for name, value in response.headers.fields
@@ -152,11 +156,13 @@ class Retry(OwnRequest):
     """A browser's request, sent once more with a fresh token."""
 
     kind = "retry"
+    known: Sequence[str] = ()
+    """What is not to be recorded of the answer, if flows are redacted."""
 
     async def answer(self) -> None:
         response = self.flow.response
         if response and self.settings.redact:
-            leaks.record_without(response, [self.token] if self.token else [])
+            leaks.record_without(response, self.known)
 
 
 class Renewal(OwnRequest):
@@ -176,6 +182,10 @@ class Renewal(OwnRequest):
         assert refresh
         refresh.request.fill(request, tokens, settings.header.name)
         upstreams.send_home(self)
+        request.headers = headers = IndexedHeaders.of(request.headers)
+        put_all(headers, settings.fixed, settings.recorded)
+        added = self.flow.metadata.get(notes.ADDED, ())
+        self.flow.metadata[notes.ADDED] = [*added, *(one.name for one in settings.fixed)]
         if settings.redact:
             record_without(request, tokens)
             self.redacted_body = request.raw_content
@@ -217,6 +227,7 @@ def record_without(request: http.Request, tokens: Mapping[str, str]) -> None:
 async def _ask(exchange: Exchange, tokens: Mapping[str, str]) -> Renewed | Refused | None:
     own, proxy = own_flow(exchange), exchange.proxy
     exchange.address_api(own.request)
+    further_tokens.put_shown(exchange, own)
     try:
         Renewal(own, proxy).fill(tokens)
     except ValueError as error:
@@ -239,6 +250,7 @@ async def _ask(exchange: Exchange, tokens: Mapping[str, str]) -> Renewed | Refus
                 redact=exchange.settings.token.login_body == "redact",
                 refresh=refresh.next,
                 set_cookies=response.headers.get_all("set-cookie"),
+                further=exchange.settings.sought,
             )
             if captured:
                 return _noted(exchange, exchange.bare(captured))

@@ -100,8 +100,8 @@ class Router:
             exchange = route(flow, proxy)
         finally:
             settings = proxy.settings.at(flow.metadata.get(notes.UPSTREAM))
-            header = settings.header.name
-            flow.metadata.setdefault(notes.RECEIVED, received.differences(head, request, header))
+            secret = settings.secret_headers
+            flow.metadata.setdefault(notes.RECEIVED, received.differences(head, request, secret))
         # Whether the proxy sends the token for a page that holds stand-ins can change any time.
         settled = exchange.session.use != Use.GIVEN
         if type(exchange) is Api and settled and head.size <= _LONGEST_REMEMBERED:

@@ -2,11 +2,16 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
+from credentials import fixed_headers, more_tokens
 from credentials import options as credential_options
+from credentials.fixed_headers import FixedHeader
+from credentials.more_tokens import MoreToken
 from credentials.options import CookieSettings, HeaderSettings
 from messages import options as message_options
 from messages.answers import Refused
+from messages.headers import spelling
 from messages.redacted import Redacted
 from origins import options as origin_options
 from origins import upstreams
@@ -18,6 +23,8 @@ from profiles.reading import Profile
 from settings.option import InvalidOption, Reader
 from tokens import options as token_options
 from tokens.options import TokenSettings
+from tokens.search import Needle
+from tokens.sources import Further
 from upstream import options as upstream_options
 from upstream.options import NetworkSettings
 
@@ -42,6 +49,10 @@ class Settings:
 
     cookie: CookieSettings
     header: HeaderSettings
+    fixed: tuple[FixedHeader, ...]
+    """Headers that the API gets with each trusted request."""
+    more: tuple[MoreToken, ...]
+    """Tokens beside the main one."""
     token: TokenSettings
     paths: PathSettings
     origins: OriginSettings
@@ -83,9 +94,15 @@ class Settings:
         if cookie.max_age_of_token and token.refresh and "token" in token.refresh.request.needs:
             what = "session, or seconds, since the refresh needs the token when that has ended"
             raise InvalidOption("cookie_auth_max_age", "token", what)
+        header = HeaderSettings.read(read)
+        taken = {spelling(header.name): "that of cookie_auth_header"}
+        more = more_tokens.read_all(read, taken)
+        taken |= {spelling(one.header): "one of token.more" for one in more}
         found = cls(
             cookie=cookie,
-            header=HeaderSettings.read(read),
+            header=header,
+            more=more,
+            fixed=fixed_headers.read_all(read, environ or {}, taken),
             token=token,
             paths=paths,
             origins=OriginSettings.read(read),
@@ -161,6 +178,28 @@ class Settings:
     def is_further_api(self) -> bool:
         """Whether they hold for an API beside that of `--mode`, with a token of its own."""
         return self.upstream is not None and not self.upstream.shares_token
+
+    @cached_property
+    def fixed_needles(self) -> tuple[Needle, ...]:
+        """What finds the values of fixed headers in answers; none where nothing is looked for."""
+        if self.token.leak == "off":
+            return ()
+        return tuple(one.needle(replaces=self.token.leak == "stand-in") for one in self.fixed)
+
+    def fixes(self, name: str) -> bool:
+        """Whether a server may take the header of this name for one that is fixed."""
+        return spelling(name) in {spelling(one.name) for one in self.fixed}
+
+    @property
+    def secret_headers(self) -> tuple[str, ...]:
+        """Names of request headers whose values are not told."""
+        more = (one.header for one in self.more)
+        return (self.header.name, *more, *(one.name for one in self.fixed))
+
+    @property
+    def sought(self) -> list[Further]:
+        """What is looked for in answers beside the token."""
+        return [one.further for one in self.more]
 
     def recorded(self, data: bytes, *secrets: bytes) -> bytes:
         """A header's value or a body; recorded without these secrets if flows are redacted."""

@@ -62,6 +62,8 @@ def rules(flow: http.HTTPFlow, settings: Settings) -> Iterator[str]:
         yield f"token: the header {settings.header.name} is the browser's own"
     elif notes.INJECTED in metadata:
         yield "token: none was sent"
+    if added := metadata.get(notes.ADDED):
+        yield f"further headers: {', '.join(map(phrases.printable, added))}"
     if notes.RENEWED in metadata:
         fresh = phrases.token_size(metadata[notes.RENEWED])
         yield f"renewed: the token had ended; the fresh one has {fresh}"
@@ -101,7 +103,8 @@ def _path(request: http.Request, settings: Settings) -> str:
 def curl(flow: http.HTTPFlow, settings: Settings) -> str:
     """A curl command that sends what the API got, with the token as `$TOKEN`.
 
-    What else is secret is a variable, too: `$COOKIE` for an API's own cookies.
+    What else is secret is a variable, too: `$COOKIE` for an API's own cookies, and such as
+    `$X_API_KEY` for the other headers that were put in.
 
     Raises CommandError for a request whose body holds a token, such as the refresh token in a
     request of the proxy's own.
@@ -126,6 +129,10 @@ def curl(flow: http.HTTPFlow, settings: Settings) -> str:
         headers[header] = value if named else _after_scheme(headers.get(header, ""), place)
     for name in [name for name in headers if places.in_header(name)]:
         headers[name] = _after_scheme(headers[name], place)
+    others = {}
+    for name in flow.metadata.get(notes.ADDED, ()):
+        others[f"cookie-auth-place-of-{name}."] = re.sub(r"\W", "_", name).upper()
+        headers[name] = _after_scheme(headers.get(name, ""), f"cookie-auth-place-of-{name}.")
     flow.request.path = places.without_tokens(flow.request.path, lambda _: place)
     if fields := headers.get_all("cookie"):  # a front end gets the auth cookie as it is
         pairs = []
@@ -138,6 +145,8 @@ def curl(flow: http.HTTPFlow, settings: Settings) -> str:
         headers["cookie"] = "; ".join(f"{name}={value}" for name, value in pairs)
     # The shell fills in a variable outside of single quotes only.
     command = curl_command(flow).replace(cookie_place, "'\"$COOKIE\"'")
+    for added, variable in others.items():
+        command = command.replace(added, f"'\"${variable}\"'")
     return command.replace(place, "'\"$TOKEN\"'")
 
 

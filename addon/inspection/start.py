@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from credentials.cookies import HeaderFormat
 from credentials.options import LASTING
 from exchanges.settings import Settings
 from origins.origin import Origin
@@ -53,12 +54,21 @@ def essentials(settings: Settings) -> list[str]:
     """What every user sets: the paths as the browser knows them, cookie and header."""
     paths, seen = settings.paths, settings.upstreams.to_browser
     logins = ", ".join(seen(rule.text) for rule in paths.logins)
-    header = settings.header.format.value(b"{token}").decode()
+    header = _value(settings.header.format)
     return [
         f"login: {logins}; logout: {seen(paths.logout.text)}"
         + (f"; session: {seen(paths.session)}" if paths.session else ""),
         f"cookie {settings.cookie.name} → header {settings.header.name}: {header}",
+        *(
+            f"{one.further.source.text} → header {one.header}: {_value(one.format)}"
+            for one in settings.more
+        ),
+        *(f"{one.source} → header {one.name}" for one in settings.fixed),
     ]
+
+
+def _value(form: HeaderFormat) -> str:
+    return form.value(b"{token}").decode()
 
 
 _LOGIN_BODIES = {

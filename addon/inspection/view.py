@@ -42,6 +42,10 @@ def lines(flow: http.HTTPFlow, comment: str, header: str, token: str | None) -> 
     yield from _wrapped(comment, WIDEST)
     if sent := received.restored(flow, header):
         got, places = flow.request if _was_sent(flow) else None, phrases.Places(flow)
+        if got and (added := flow.metadata.get(notes.ADDED)):
+            got = got.copy()
+            for name in added:
+                got.headers[name] = f"({len(got.headers.get(name, '').encode())} bytes)"
         who = "front end" if flow.metadata[notes.KIND] == "frontend" else "API"
         yield ""
         yield from beside(sent, got, header, places, who)

@@ -26,6 +26,7 @@ from tokens import candidates, capture, graphql, jwt, login_like
 from tokens.answer import Answer
 from tokens.candidates import Candidate
 from tokens.login_like import Sent
+from tokens.sources import parse_source
 
 from profiles.carried import Carried, carried, members
 from profiles.schemes import (
@@ -504,7 +505,7 @@ def _leads_to(event: _HandedOut, one: Candidate) -> bool:
     if seen.captured:
         return True
     try:
-        source = capture.parse_source(one.place)
+        source = parse_source(one.place)
         if one.place[0] == "/" and not _is_telling(one):
             return False
         answer = seen.answer

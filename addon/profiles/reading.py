@@ -33,7 +33,7 @@ RULE = "rule"
 
 WIDENING = (
     *("allowed_origins", "allowed_hosts", "public_origin", "expose", "frontend", "leak"),
-    "upstream",
+    *("upstream", "header.fixed"),
 )
 """Options by which more programs, or scripts, get at what is kept from them."""
 
@@ -146,9 +146,16 @@ def widens(values: Mapping[str, object]) -> str:
         value = values.get(PREFIX + name)
         harmless = name == "leak" and str(value).lower() in ("stand-in", "block")
         if value and not harmless:
-            shown = ", ".join(value) if isinstance(value, list) else value
+            shown = ", ".join(map(_told, value)) if isinstance(value, list) else value
             found.append(f"{name} ({shown})")
     return ", ".join(found)
+
+
+def _told(member: object) -> str:
+    """A text, or a table as the user's file has it."""
+    if isinstance(member, dict):
+        return "{" + ", ".join(f"{name}: {value}" for name, value in member.items()) + "}"
+    return str(member)
 
 
 def recipes() -> list[str]:
@@ -232,14 +239,15 @@ def _value(node: Node, option: Option) -> object:
 def _table(node: Node) -> dict[str, str] | None:
     if not isinstance(node, MappingNode):
         return None
-    table = {_text(key): _text(value) for key, value in node.value}
+    table = {_text(key): _text(value, "bool") for key, value in node.value}
     fits = len(table) == len(node.value) and None not in (*table, *table.values())
     return {str(key): str(value) for key, value in table.items()} if fits else None
 
 
-def _text(node: Node) -> str | None:
-    """A text, or a number as it is written."""
-    return str(node.value) if _is(node, "str") or _is(node, "int") else None
+def _text(node: Node, *more: str) -> str | None:
+    """A text, or a number as it is written; and what is of one of these types."""
+    fits = any(_is(node, kind) for kind in ("str", "int", *more))
+    return str(node.value) if fits else None
 
 
 def _is(node: Node, kind: str) -> bool:

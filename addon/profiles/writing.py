@@ -52,6 +52,8 @@ def merged(text: str, values: Mapping[str, object]) -> str:
     """The text of a profile with these values in it. Raises ValueError for what is none."""
     there = _loaded(text) or CommentedMap()
     before = _placed(there)
+    for name, _ in _named(values):  # the mappings first, so that all know what stands in one
+        _place(there, name)
     new_values = {_place(there, name): value for name, value in _named(values)}
     expected = {**_placed(there), **new_values}
     if _are(before, expected):

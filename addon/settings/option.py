@@ -13,6 +13,9 @@ T = TypeVar("T")
 TABLES = Sequence[Mapping[str, str]]
 """The type of an option that is a list of tables: of a profile only."""
 
+_MAY_BE_SECRET = ("cookie_auth_secret", "cookie_auth_header.fixed")
+"""Options whose value is not told: of the second one, somebody may write the secret itself."""
+
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 _PATH = re.compile(r"/[!-\"$->@-~]*")  # visible ASCII without ? and #
 
@@ -45,7 +48,7 @@ class InvalidOption(ValueError):
     """An option's value that makes no sense. The text is one line that says what would."""
 
     def __init__(self, name: str, value: object, expected: str) -> None:
-        shown = "…" if name == "cookie_auth_secret" else repr(value)
+        shown = "…" if name in _MAY_BE_SECRET else repr(value)
         super().__init__(f"{name}: {shown} is wrong; it must be {expected}")
         self.name = name
         self.value = value
@@ -70,10 +73,13 @@ class Reader(NamedTuple):
     def tables(self, name: str, parse: Callable[[Mapping[str, str]], T]) -> list[T]:
         """Each of a list of tables, through a parser that gets one whole."""
         values = self.values[name]
-        assert isinstance(values, Sequence)  # a profile has no other; see `profiles.reading`
+        if not isinstance(values, Sequence) or isinstance(values, str):
+            raise InvalidOption(name, values, "a list of mappings")
         parsed = []
         for value in values:
             try:
+                if not isinstance(value, Mapping):
+                    raise ValueError("a mapping")
                 parsed.append(parse(value))
             except ValueError as error:
                 raise InvalidOption(name, value, str(error)) from None

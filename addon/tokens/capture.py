@@ -1,15 +1,15 @@
 """What to make of the API's answer on a login path: capture its token, pass it on, or refuse it."""
 
+import contextlib
+import dataclasses
 import json
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple, NoReturn
 from urllib.parse import unquote, unquote_plus
 
 from messages.answers import Refused
-from messages.set_cookies import SetCookie
 from mitmproxy import http
 
 from tokens import json_pointer
@@ -19,6 +19,15 @@ from tokens.json_pointer import Absent, JsonPointer
 from tokens.login_like import Sent
 from tokens.redirect import Redirect, hidden_parameter
 from tokens.search import Needle
+from tokens.sources import (
+    Further,
+    RefreshSource,
+    Source,
+    TokenCookie,
+    TokenLocation,
+    given_cookies,
+    in_head,
+)
 from tokens.suspicion import SHORTEST, is_plain, kind_of, may_be_token, speaks_of_token
 
 LOGGED_IN = b'{"loggedIn": true}'
@@ -31,80 +40,6 @@ _BODY_HEADERS = (
     " content-location content-md5 content-range digest etag expires last-modified pragma"
     " repr-digest trailer transfer-encoding"
 ).split()
-
-
-class TokenHeader(NamedTuple):
-    """A response header in which an API gives its token; `header:NAME` among the pointers."""
-
-    name: str
-
-    @property
-    def text(self) -> str:
-        return f"header:{self.name}"
-
-
-class TokenLocation(NamedTuple):
-    """A parameter in the query or the fragment of a redirect; `location:NAME`."""
-
-    name: str
-
-    @property
-    def text(self) -> str:
-        return f"location:{self.name}"
-
-
-class TokenCookie(NamedTuple):
-    """A cookie of the API's own in which it gives a token; `cookie:NAME`."""
-
-    name: str
-
-    @property
-    def text(self) -> str:
-        return f"cookie:{self.name}"
-
-    def find(self, fields: Iterable[str]) -> str | None:
-        """The value that these Set-Cookie fields leave the cookie."""
-        cookies = [one for one in map(SetCookie.read, fields) if one.name == self.name]
-        return cookies[-1].value if cookies and not cookies[-1].deletes else None
-
-
-Source = JsonPointer | TokenHeader | TokenLocation
-"""Where a login answer may carry the token."""
-
-RefreshSource = JsonPointer | TokenHeader | TokenCookie
-"""Where an answer may carry the refresh token."""
-
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-
-
-def parse_source(text: str) -> Source:
-    """Read a JSON Pointer, `header:NAME` or `location:NAME`.
-
-    Raises ValueError, saying what would be right.
-    """
-    kind, separator, name = text.partition(":")
-    if not separator or kind.lower() not in ("header", "location"):
-        return JsonPointer.parse(text)
-    if not _NAME.fullmatch(name) or name.lower() == "set-cookie":
-        raise ValueError(
-            "a JSON Pointer such as /authToken, or header:X-Auth-Token, or location:access_token"
-        )
-    return TokenHeader(name) if kind.lower() == "header" else TokenLocation(name)
-
-
-def parse_refresh_source(text: str) -> RefreshSource:
-    """Read a JSON Pointer, `header:NAME` or `cookie:NAME`.
-
-    Raises ValueError, saying what would be right.
-    """
-    kind, separator, name = text.partition(":")
-    if separator and kind.lower() == "cookie" and _NAME.fullmatch(name):
-        return TokenCookie(name)
-    if separator and kind.lower() in ("cookie", "location"):
-        raise ValueError("a JSON Pointer such as /refreshToken, header:NAME, or cookie:NAME")
-    source = parse_source(text)
-    assert not isinstance(source, TokenLocation)
-    return source
 
 
 @dataclass(frozen=True)
@@ -122,6 +57,22 @@ class Captured:
     """Further tokens of the answer, which the browser does not get either."""
     place: str = ""
     """Where the token stood: the text of a source."""
+    more: Mapping[str, str] = field(default_factory=dict)
+    """What was asked for beside the token, by slot; no refresh token."""
+
+
+class _Head(NamedTuple):
+    """What an answer gives beside its body."""
+
+    headers: http.Headers
+    cookies: Mapping[str, str]
+
+    def one(self, source: Source) -> str | None:
+        """Its value of a source; None for none. Raises Refused for several."""
+        values = in_head(source, self.headers, self.cookies)
+        if len(values) > 1:
+            _unreadable(f"carries the {source.text.replace(':', ' ')} more than once")
+        return values.pop() if values else None
 
 
 def read_answer(
@@ -131,25 +82,35 @@ def read_answer(
     *,
     redact: bool,
     refresh: RefreshSource | None = None,
-    set_cookies: Iterable[str] = (),
     sent: Sent | None = None,
     exposed: frozenset[str] = frozenset(),
     lenient: bool = False,
+    set_cookies: Iterable[str] | None = None,
+    further: Iterable[Further] = (),
 ) -> Captured | None:
     """Find the token in an API's answer; None when the answer holds none and may pass as it is.
 
-    `refresh` is where the answer may hold a refresh token as well, `set_cookies` are its Set-Cookie
-    fields. `sent` tells of the request, `exposed` has the names of what pages may read. With
-    `lenient` a token that no source leads to is left to the caller, and so is an empty answer:
-    nobody said where the token would be.
+    `refresh` is where the answer may hold a refresh token as well, and `further` what else is asked
+    for: it is no failure if that is not there. `set_cookies` are the API's fields, where the answer
+    has them no more; what cookies give counts in a success and a redirect only. `sent` tells of the
+    request, `exposed` has the names of what pages may read. With `lenient` a token that no source
+    leads to is left to the caller, and so is an empty answer: nobody said where the token would be.
 
     Raises Refused when the answer may hold a token that cannot be taken out of it.
     """
     exposed = frozenset(map(str.lower, exposed))
-    if redirect := _captured_redirect(method, response, sources, exposed, lenient):
-        return redirect
+    fields = response.headers.get_all("set-cookie") if set_cookies is None else set_cookies
+    head = _Head(response.headers, given_cookies(fields))
+    further = tuple(further)
+    if redirect := _captured_redirect(method, response, sources, exposed, lenient, head, further):
+        renews = head.one(refresh) if isinstance(refresh, TokenCookie) else None
+        return dataclasses.replace(redirect, refresh_token=renews)
     success = is_success(method, response)
+    if not success and _location(method, response) is None:
+        head = head._replace(cookies={})
     pointers = tuple(source for source in sources if isinstance(source, JsonPointer))
+    secret = (one.source for one in further if one.is_secret)
+    pointers += tuple(source for source in secret if isinstance(source, JsonPointer))
     if isinstance(refresh, JsonPointer):
         pointers += (refresh,)
     document: object = None
@@ -161,12 +122,15 @@ def read_answer(
             document = _read_json(body, pointers, strict=success)
         except _NotJson as error:
             problem = str(error)
-    found = _find_token(document, response.headers, sources, strict=success)
+    found = _find_token(document, head, sources, strict=success)
     if found is None and not success:
         return None
     if found is None and problem and not _may_be_no_json(response, body, lenient):
         _unreadable(problem)
+    more = _find_further(document, head, None, further)
+    shown = {more[one.slot] for one in further if one.slot in more and not one.is_secret}
     candidates = find(Answer.with_body(response, body), sent, exposed, strict=True)
+    candidates = [one for one in candidates if one.value not in shown]
     if found is None:
         if candidates and not lenient:
             _refuse(candidates[0], problem)
@@ -175,13 +139,12 @@ def read_answer(
     location = _location(method, response)
     if not success and location is None:
         _unreadable(f"is no success ({method}, {response.status_code}) and yet holds a token")
-    if refresh is None or isinstance(refresh, TokenCookie):
-        refresh_token = refresh.find(set_cookies) if refresh else None
-    else:
-        companion = _find_token(document, response.headers, (refresh,), strict=True)
-        refresh_token = companion[0] if companion else None
+    companion = _find_token(document, head, (refresh,), strict=True) if refresh else None
+    refresh_token = companion[0] if companion else None
     secrets = [secret for secret in (token, refresh_token) if secret]
-    others = tuple(dict.fromkeys(one.value for one in candidates if one.value not in secrets))
+    taken = [*(more[one.slot] for one in further if one.slot in more and one.is_secret)]
+    taken += [one.value for one in candidates]
+    others = tuple(dict.fromkeys(value for value in taken if value not in secrets))
     if location is not None and _repeat([location], secrets, others):
         _unreadable("leads on with a token in a place that it cannot be taken out of")
     if bodyless or location is not None:
@@ -190,7 +153,7 @@ def read_answer(
         left = _redacted(document, pointers, candidates, secrets, others)
     else:
         left = LOGGED_IN
-    return Captured(token, left, beside, refresh_token, location, others, place)
+    return Captured(token, left, beside, refresh_token, location, others, place, more)
 
 
 def is_success(method: str, response: http.Response) -> bool:
@@ -215,8 +178,11 @@ def _captured_redirect(
     sources: tuple[Source, ...],
     exposed: frozenset[str],
     lenient: bool,
+    head: _Head,
+    further: tuple[Further, ...],
 ) -> Captured | None:
-    """The token in a redirect's query or fragment; None for another answer, or one without.
+    """The token in a redirect's query or fragment, or in a cookie that comes with one; None for
+    another answer, or one without.
 
     Raises Refused for one that no source names, or that stands there twice.
     """
@@ -227,19 +193,16 @@ def _captured_redirect(
         _unreadable("leads on to several places")
     location = locations[0]
     reference = Redirect.read(location)
-    names = [source.name for source in sources if isinstance(source, TokenLocation)]
-    if method in ("HEAD", "OPTIONS"):
-        names = []  # they log nobody in, but must not lead on with a token either
-    for name in names:
-        values = set(reference.values(name)) - {""}
-        if len(values) > 1:
-            _unreadable(f"leads on with several values of {name}")
-        if values:
-            captured = _without_token(reference, name, values.pop(), exposed)
-            left = captured.location or ""
-            if _holds(left, captured.token) or hidden_parameter(left, exposed):
-                _unreadable("leads on with a token in a place that it cannot be taken out of")
-            return captured
+    # HEAD and OPTIONS log nobody in, but must not lead on with a token either.
+    asked = () if method in ("HEAD", "OPTIONS") else sources
+    if found := _in_redirect(reference, head, asked):
+        more = _find_further(None, head, reference, further)
+        secrets = [more[one.slot] for one in further if one.slot in more and one.is_secret]
+        captured = _without_token(reference, *found, exposed, secrets)
+        left = captured.location or ""
+        if _holds(left, captured.token) or hidden_parameter(left, exposed):
+            _unreadable("leads on with a token in a place that it cannot be taken out of")
+        return dataclasses.replace(captured, more=more)
     hidden = None if lenient else hidden_parameter(location, exposed)
     if hidden is not None:
         raise Refused(
@@ -250,18 +213,36 @@ def _captured_redirect(
     return None
 
 
-def _without_token(reference: Redirect, at: str, token: str, exposed: frozenset[str]) -> Captured:
+def _in_redirect(
+    reference: Redirect, head: _Head, sources: tuple[Source, ...]
+) -> tuple[str, str] | None:
+    """The token that a redirect leads on with, or that a cookie beside it gives, and its place."""
+    for source in sources:
+        if isinstance(source, TokenLocation):
+            values = set(reference.values(source.name)) - {""}
+            if len(values) > 1:
+                _unreadable(f"leads on with several values of {source.name}")
+            if values:
+                return values.pop(), source.text
+    cookies = (source for source in sources if isinstance(source, TokenCookie))
+    given = ((head.one(source), source.text) for source in cookies)
+    return next(((token, place) for token, place in given if token), None)
+
+
+def _without_token(
+    reference: Redirect, token: str, place: str, exposed: frozenset[str], secrets: Collection[str]
+) -> Captured:
     """What a redirect gives away, and where it leads without that."""
 
     def is_secret(name: str, value: str) -> bool:
-        return value == token or (
+        return value in (token, *secrets) or (
             name.lower() not in exposed and may_be_token(name, value, strict=True)
         )
 
-    others = {value for name, value in reference.parameters if is_secret(name, value)} - {token}
+    others = {value for name, value in reference.parameters if is_secret(name, value)}
+    others = {*others, *secrets} - {token}
     left = reference.without(is_secret)
     beside = dict(reference.parameters)
-    place = TokenLocation(at).text
     return Captured(token, b"", beside, None, left, tuple(sorted(others)), place)
 
 
@@ -368,7 +349,7 @@ def _read_json(body: bytes, pointers: tuple[JsonPointer, ...], *, strict: bool) 
 
 
 def _find_token(
-    document: object, headers: http.Headers, sources: tuple[Source, ...], *, strict: bool
+    document: object, head: _Head, sources: tuple[Source, ...], *, strict: bool
 ) -> tuple[str, Mapping[str, object], str] | None:
     """The first non-empty string that a source leads to, what stands beside it, and the source.
 
@@ -379,26 +360,42 @@ def _find_token(
     for source in sources:
         if isinstance(source, TokenLocation):
             continue
-        if isinstance(source, TokenHeader):
-            values = set(headers.get_all(source.name)) - {""}
-            if len(values) > 1:
-                _unreadable(f"carries the header {source.name} more than once")
-            if values:
+        if not isinstance(source, JsonPointer):
+            if value := head.one(source):
                 beside = document if isinstance(document, dict) else {}
-                return values.pop(), beside, source.text
+                return value, beside, source.text
             continue
         try:
-            value = source.find(document)
+            found = source.find(document)
         except Absent:
             continue
-        if isinstance(value, str) and value:
+        if isinstance(found, str) and found:
             parent = JsonPointer("", source.steps[:-1]).find(document)
-            return value, parent if isinstance(parent, dict) else {}, source.text
-        if value not in (None, ""):
+            return found, parent if isinstance(parent, dict) else {}, source.text
+        if found not in (None, ""):
             wrong = wrong or source
     if strict and wrong:
         _unreadable(f"holds something else than a string at {wrong.text}")
     return None
+
+
+def _find_further(
+    document: object, head: _Head, reference: Redirect | None, further: Iterable[Further]
+) -> dict[str, str]:
+    """What is there of what was asked for beside the token, by slot; a number may be an id."""
+    found = {}
+    for slot, source, _ in further:
+        value: object = None
+        if isinstance(source, TokenLocation):
+            value = next(iter(reference.values(source.name)), None) if reference else None
+        elif isinstance(source, JsonPointer):
+            with contextlib.suppress(Absent):
+                value = source.find(document)
+        else:
+            value = head.one(source)
+        if value and isinstance(value, (str, int)) and value is not True:
+            found[slot] = str(value)
+    return found
 
 
 def _may_be_no_json(response: http.Response, body: bytes, lenient: bool) -> bool:

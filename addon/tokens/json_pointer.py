@@ -17,6 +17,11 @@ class JsonPointer(NamedTuple):
     text: str
     steps: tuple[str, ...]
 
+    @property
+    def name(self) -> str:
+        """What stands there is called so; empty for the whole document."""
+        return self.steps[-1] if self.steps else ""
+
     @classmethod
     def parse(cls, text: str) -> "JsonPointer":
         """Read a pointer such as `/data/login/token`.

@@ -6,11 +6,11 @@ from itertools import chain
 
 from settings.option import InvalidOption, Option, Reader, one_of
 
-from tokens.capture import Source, parse_source
 from tokens.graphql import login_keys
 from tokens.json_pointer import JsonPointer
 from tokens.refreshing import RefreshSettings
 from tokens.request_template import RequestTemplate
+from tokens.sources import Source, parse_source
 
 OPTIONS = (
     Option(
@@ -19,7 +19,8 @@ OPTIONS = (
         ["/authToken"],
         "Where the token stands in a login answer: JSON Pointers, tried in this order. A name"
         " without a slash is that top-level key; / is the whole body; header:NAME is a header,"
-        " location:NAME a parameter in the query or the fragment of a redirect.",
+        " cookie:NAME a cookie that the API sets, location:NAME a parameter in the query or the"
+        " fragment of a redirect.",
     ),
     Option(
         "cookie_auth_login_body",

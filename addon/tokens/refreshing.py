@@ -8,15 +8,15 @@ from messages.streaming import is_json
 from mitmproxy import http
 from settings.option import InvalidOption, Reader
 
-from tokens.capture import (
+from tokens.json_pointer import Absent, JsonPointer
+from tokens.request_template import RequestTemplate
+from tokens.sources import (
     RefreshSource,
     Source,
     TokenCookie,
     parse_refresh_source,
     parse_source,
 )
-from tokens.json_pointer import Absent, JsonPointer
-from tokens.request_template import RequestTemplate
 
 LONGEST_TELLING = 64 * 1024
 """Bytes of an answer that is read to see whether it says that the token has ended."""

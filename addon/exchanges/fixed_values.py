@@ -1,0 +1,53 @@
+"""Fixed headers (`credentials.fixed_headers`) in the requests to the API, and in its answers."""
+
+from typing import TYPE_CHECKING
+
+from credentials import fixed_headers
+from messages.headers import IndexedHeaders
+from mitmproxy import http
+
+from exchanges import notes
+from exchanges.leaks import LeakAlarm
+
+if TYPE_CHECKING:
+    from exchanges.api import Api
+
+
+def put(exchange: "Api") -> None:
+    """Put them into a trusted request, in the place of what the browser has sent under their names.
+
+    As with the token, no page of another origin asks with them.
+    """
+    headers, settings = exchange.flow.request.headers, exchange.settings
+    assert isinstance(headers, IndexedHeaders)
+    if not settings.fixed:
+        return
+    metadata = exchange.flow.metadata
+    if not metadata.get(notes.TRUSTED):
+        fixed_headers.take_out(headers, settings.fixed)
+        return
+    _tell_replaced(exchange)
+    fixed_headers.put_all(headers, settings.fixed, settings.recorded)
+    exchange.note_added(one.name for one in settings.fixed)
+
+
+def _tell_replaced(exchange: "Api") -> None:
+    for _, place in exchange.stood:
+        if exchange.settings.fixes(place):
+            exchange.proxy.once.warn(
+                ("fixed", place),
+                "a page sends its token in %s, and header.fixed has another value for that: the"
+                " token does not go to the API",
+                place,
+            )
+
+
+def hide(exchange: "Api", response: http.Response) -> None:
+    """Look for them in an answer that may hand out tokens, so that they are not taken for some.
+
+    Raises Refused where `cookie_auth_leak` says so.
+    """
+    settings = exchange.settings
+    needles = settings.fixed_needles
+    alarm = LeakAlarm(exchange.flow, settings.token.leak, exchange.proxy.once, needles)
+    alarm.check_body(response)
