@@ -71,6 +71,23 @@ def test_nothing_else_of_a_foreign_page_logs_in(
     assert not page.jar
 
 
+def test_no_link_logs_in_that_has_no_grant_where_the_rule_does_not_say_get(
+    page: Page, upstream: Upstream, proxy_with: ProxyWith
+) -> None:
+    upstream.answers(json.dumps({"authToken": TOKEN}))
+    for target in ("/login", "/login?user=attacker&password=x", "/login?code="):
+        got = page.get(target, **BY_LINK)
+        assert (got.status, json.loads(got.body)["error"]) == (403, "cross_origin")
+        assert not page.jar
+    assert not upstream.received
+    # Where nobody has said that it is a login, it may be a page.
+    other = Page(proxy_with().client)
+    assert other.get("/login", **BY_LINK).status == 403
+    assert not other.jar
+    upstream.answers("<form>", Content_Type="text/html")
+    assert other.get("/login", **BY_LINK).body == b"<form>"
+
+
 def test_a_form_of_a_foreign_page_does_not_log_in(page: Page, upstream: Upstream) -> None:
     got = page.post("/login", "user=attacker", **{**SUBMIT, "sec_fetch_site": "cross-site"})
     assert got.status == 403

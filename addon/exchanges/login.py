@@ -13,6 +13,7 @@ from messages.headers import IndexedHeaders
 from messages.text import media_type
 from mitmproxy import http
 from origins.path_rules import Meaning
+from origins.paths import normalise
 from origins.rules import SAFE_METHODS
 from tokens import capture, graphql, login_like
 from tokens.sources import take_cookies
@@ -51,10 +52,9 @@ class Login(Api):
     # The request
 
     def begin(self, asked: Asked) -> None:
-        # Its answer sets the cookie: a foreign page could log its visitor in as another. What keeps
-        # a link from it that comes from an OAuth server, or from a mail, is the API's `state`.
-        foreign = not asked.verdict.trusted and asked.method in SAFE_METHODS - {"HEAD", "OPTIONS"}
-        if foreign and not own_cookies.comes_by_link(self):
+        # Its answer sets the cookie: a foreign page could log its visitor in as another.
+        foreign = not self._may_log_in and asked.method in SAFE_METHODS - {"HEAD", "OPTIONS"}
+        if foreign and not (self.settings.lenient and own_cookies.comes_by_link(self)):
             raise Refused.cross_origin(asked.page)
         self.proxy.learned.hit(self.wallet.api)
         self.read_cookies(asked)
@@ -71,6 +71,20 @@ class Login(Api):
             self.note_token(self.translate(inject=inject, own_passes=True))
         if self.settings.paths.refresh and self.token is not None:
             self.renews, self.refresh_token = True, self.held.refresh_token
+
+    @property
+    def _may_log_in(self) -> bool:
+        """Whether one of ours asks, or a person follows a link that ends a login, as from an OAuth
+        server or a mail: it has a grant with it, or the rule says GET.
+
+        What tells it from a link of somebody who would log them in as another is the API's `state`.
+        """
+        if self.flow.metadata.get(notes.TRUSTED):
+            return True
+        request, logins = self.flow.request, self.settings.paths.logins
+        path = normalise(request.path)
+        by_get = any(rule.method == "GET" and rule.takes("GET", path) for rule in logins)
+        return own_cookies.comes_by_link(self) and (by_get or login_like.has_grant(request.path))
 
     async def request_head(self) -> None:
         self.flow.request.stream = False
@@ -145,6 +159,8 @@ class Login(Api):
             self.leak_alarm.check_failed_login(response)
             self._check_for_others(response)
             self.settle_cookies(response)
+        elif not self._may_log_in:
+            raise Refused.cross_origin()  # a page that was linked to from elsewhere, and is none
         elif self.is_overtaken:
             body = json.dumps({"loggedIn": False}).encode() if captured.body else b""
             capture.replace_body(response, dataclasses.replace(captured, body=body))

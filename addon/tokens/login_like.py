@@ -111,6 +111,13 @@ def read(request: http.Request) -> Sent:
     return read_request(*_parts(request))
 
 
+def has_grant(target: str) -> bool:
+    """Whether an address has with it what a login is given for: a code, a ticket, a token."""
+    query = target.partition("#")[0].partition("?")[2]
+    names = {name.lower() for name, value in parse_qsl(query) if value}
+    return not names.isdisjoint((*_GIVEN_IN_QUERY, "oauth_verifier", "samlresponse"))
+
+
 def members(request: http.Request) -> dict[str, str]:
     """The texts and numbers at the top of a request's JSON document or form, by their names.
 
