@@ -177,7 +177,7 @@ class ShortWayLayer(Layer):
             if sent:
                 yield from self._ask(UnderWay(head, sent))
             else:
-                self.for_good = not http1.is_well_formed(head)
+                self.for_good = self.for_good or not http1.is_well_formed(head)
                 yield from self._take_long_way(head)
 
     # The long way
