@@ -1,6 +1,7 @@
 """A Flask-AppBuilder application with its security API, as its own documentation has it."""
 
 import sys
+from datetime import timedelta
 
 from flask import Flask, g
 from flask_appbuilder import AppBuilder
@@ -13,6 +14,7 @@ app = Flask(__name__)
 app.config.update(
     SECRET_KEY="only for this test, and long enough for an HMAC key",
     SQLALCHEMY_DATABASE_URI=f"sqlite:///{database}",
+    JWT_ACCESS_TOKEN_EXPIRES=timedelta(seconds=5),
 )
 
 

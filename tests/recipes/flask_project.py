@@ -22,10 +22,7 @@ def with_jwt_extended():
         jwt_required,
     )
 
-    app.config.update(
-        JWT_TOKEN_LOCATION=["headers", "json"],
-        JWT_ACCESS_TOKEN_EXPIRES=timedelta(seconds=5),
-    )
+    app.config.update(JWT_ACCESS_TOKEN_EXPIRES=timedelta(seconds=5))
     JWTManager(app)
 
     @app.post("/login")

@@ -492,6 +492,7 @@ class Server:
 UNCHANGED, NOTHING, LEARNT = "unchanged", "sends nothing", "learnt"
 
 ADA = {"username": "ada"}
+BY_HEADER = "its refresh, which has the refresh token in a header"
 JSON = {"accept": "application/json"}
 FOR = functools.partial
 SERVERS: dict[str, Server] = {
@@ -515,8 +516,20 @@ SERVERS: dict[str, Server] = {
         wrong=400,
         sign_up=lambda ask: ask("POST /auth/register", {"email": MAIL, "password": PASSWORD}),
     ),
-    "flask-jwt-extended": Server(FOR(flask, "jwt-extended"), get("/protected"), ADA, seconds=5),
-    "flask-appbuilder": Server(flask_appbuilder, get("/api/v1/me/"), {**ADA, "provider": "db"}),
+    "flask-jwt-extended": Server(
+        FOR(flask, "jwt-extended"),
+        get("/protected"),
+        ADA,
+        seconds=5,
+        fails={LEARNT: BY_HEADER},
+    ),
+    "flask-appbuilder": Server(
+        flask_appbuilder,
+        get("/api/v1/me/"),
+        {**ADA, "provider": "db", "refresh": True},
+        seconds=5,
+        fails={LEARNT: BY_HEADER},
+    ),
     "flask-security": Server(
         FOR(flask, "security"),
         get("/protected"),

@@ -35,7 +35,11 @@ CHOICES = ("login_body", "max_age")
 
 
 def recipe_of(name: str) -> dict[str, Any]:
+    """Its options, by their names; what few servers need has a dot in that."""
     found: dict[str, Any] = YAML(typ="safe").load((RECIPES / f"{name}.yaml").read_text())
+    if isinstance(refresh := found.get("refresh"), dict):
+        found |= {"refresh": refresh["rule"], "refresh_token": refresh["token"]}
+        found["refresh.headers"] = refresh["headers"]
     return found
 
 
@@ -79,6 +83,11 @@ class App:
         return self.server.protected(self.ask, **self.authorization).status
 
     def refresh(self) -> None:
+        if headers := self.recipe.get("refresh.headers"):
+            pairs = (header.format(refresh_token=self.refresh_token) for header in headers)
+            said = dict(pair.split(": ", 1) for pair in pairs)
+            self._read(self.ask(f"POST {self.recipe['refresh']}", **said))
+            return
         token = json.dumps(self.refresh_token)[1:-1]
         body = json.loads(self.recipe["refresh_body"].replace("{refresh_token}", token))
         self._read(self.ask(f"POST {self.recipe['refresh']}", body))
