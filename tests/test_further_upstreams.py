@@ -958,6 +958,21 @@ def test_the_header_that_a_second_api_wants_is_no_option_of_the_first(
     mitmdump.wait_for_log("asks for Bearer: --set cookie_auth_header=Authorization")
 
 
+def test_a_host_that_misses_a_token_is_told_with_the_word_that_would_share_it(
+    start: Callable[..., Mitmdump], hosts: Hosts
+) -> None:
+    entry = f"cookie_auth_upstream=/data={hosts.data.url}/v2"
+    mitmdump = start("--set", entry, "--set", "cookie_auth_login=/login")
+    page = Page(mitmdump.client)
+    hosts.data.answers("{}", 401)
+    page.get("/data/before")  # nobody has logged in anywhere
+    log_in(page, hosts.api, "/login")
+    for _ in range(2):
+        assert page.get("/data/rows").status == 401
+    mitmdump.wait_for_log(rf"{hosts.data.url}/v2 answered 401, .* --set '{entry} token'")
+    assert mitmdump.log.count("gets no token but its own") == 1
+
+
 def test_no_host_gets_the_tokens_of_several_apis(hosts: Hosts, confdir: Path) -> None:
     second = ("--mode", f"reverse:{hosts.second.url}@{free_port()}")
     for word, code in ((" token", 1), ("", None)):

@@ -100,6 +100,7 @@ def wishes_of(response: http.Response) -> list[Wish]:
 def tell_refusal(exchange: "Api", response: http.Response, wishes: Iterable[Wish]) -> None:
     """What is likely wrong where the API has refused a request with a token that was put in."""
     if not exchange.flow.metadata.get(notes.INJECTED):
+        _tell_unshared(exchange, response)
         return
     learned, api, used = exchange.proxy.learned, exchange.wallet.api, exchange.header
     by_login = learned.wanted(api)
@@ -116,6 +117,22 @@ def tell_refusal(exchange: "Api", response: http.Response, wishes: Iterable[Wish
         options = ("header", wish.header.name), ("header_format", _written(wish.header))
         _warn(exchange, response, used, wish.why, options)
         return
+
+
+def _tell_unshared(exchange: "Api", response: http.Response) -> None:
+    """A host is an API of its own, and wants a token, though nobody has logged in there."""
+    upstream, proxy = exchange.settings.upstream, exchange.proxy
+    if upstream is None or upstream.shares_token or not proxy.last_login or exchange.stood:
+        return
+    api = exchange.wallet.api
+    if not proxy.learned.was_hit(api) and not proxy.learned.seen(api):
+        proxy.once.info(
+            ("unshared", upstream.prefix),
+            "%s answered %s, and gets no token but its own; if it has one login with the API of"
+            " --mode: --set %s",
+            *(upstream.url, response.status_code),
+            shlex.quote(f"cookie_auth_upstream={upstream.prefix}={upstream.url} token"),
+        )
 
 
 def _warn(
