@@ -100,13 +100,21 @@ def profile(api: Api, others: list[Api]) -> Iterator[str]:
         options = "cookie_auth_secret or cookie_auth_redact"
         yield f"# No token came back; with {options}, a recording does not show them."
     said = ""
-    for name, value in learnt.options.items():
+    told = learnt.options
+    for name, value in told.items():
         evidence = [one.evidence for one in learnt.findings if one.option == name]
         comment = "\n".join(f"# {text}" for text in dict.fromkeys(evidence))
         if comment != said:
             yield comment
         said = comment
-        yield f"{name}: {written(value)}"
+        key, _, member = name.partition(".")
+        if member:
+            yield f"  {member}: {written(value)}"
+        elif any(other.startswith(f"{key}.") for other in told):
+            yield f"{key}:"
+            yield f"  rule: {written(value)}"
+        else:
+            yield f"{name}: {written(value)}"
     for remark in learnt.remarks:
         yield f"# {remark}"
     for other in others:

@@ -300,6 +300,21 @@ TABLE: dict[str, tuple[list[Seen], dict[str, object]]] = {
         ],
         {"login": ["/login"], "token": ["/access_token"], **BEARER, **PAGE},
     ),
+    "a logout with the refresh token in its body": (
+        [
+            seen("POST /auth/login", PASSWORD, {"access_token": JWT, "refresh_token": REFRESH}),
+            seen("GET /me", headers=bearer(JWT)),
+            seen("POST /auth/logout", {"refresh_token": REFRESH, "mode": "json"}, status=204),
+        ],
+        {
+            "login": ["/auth/login"],
+            "token": ["/access_token"],
+            **BEARER,
+            "logout": "/auth/logout",
+            "logout.body": '{"refresh_token": "{refresh_token}", "mode": "json"}',
+            **PAGE,
+        },
+    ),
     "a logout at the login's path": (
         [
             seen("POST /session", PASSWORD, {"token": OPAQUE}),

@@ -103,7 +103,7 @@ LISTS = frozenset(("login", "token"))
 _ORDER = (
     *("prefix", "base_path", "login", "token", "login_body", "header", "header_format"),
     *("refresh", "refresh_token", "refresh_body"),
-    *("logout", "logout_upstream", "logout_upstream_method", "logout_upstream_path"),
+    *("logout", "logout.body", "logout_upstream", "logout_upstream_method", "logout_upstream_path"),
 )
 
 
@@ -438,10 +438,14 @@ class _Learner:
             for one in self.exchanges
             if one.answer.status < 400 and one.method != "OPTIONS"
         )
-        for name, value in logout_options(seen.method, path, alone=alone):
+        tokens = [one.token for one in brought if one.kind == "body"]
+        tokens = [token for token in tokens if self.roles[token] == "refresh"]
+        kind = seen.headers.get("content-type", "")
+        body = refresh_template(kind, seen.body, tokens[0]) if tokens and alone else None
+        for name, value in logout_options(seen.method, path, alone=alone, body=body):
             self._find(name, value, evidence)
-        if any(one.kind in ("body", "query") for one in brought):
-            self._remark(f"{evidence}; the proxy's own logout sends no body")
+        if not body and any(one.kind in ("body", "query") for one in brought):
+            self._remark(f"{evidence}; no option says that, a page's own logout works")
         return True
 
     def _unused(self) -> None:

@@ -115,11 +115,16 @@ def refresh_template(content_type: str, body: bytes, token: str) -> str | None:
         return None
 
 
-def logout_options(method: str, path: str, *, alone: bool) -> Iterator[tuple[str, str | bool]]:
+def logout_options(
+    method: str, path: str, *, alone: bool, body: str | None = None
+) -> Iterator[tuple[str, str | bool]]:
     """The options that make the proxy's logout this one; `alone`: the path is for nothing else."""
     if alone:
         yield "logout", path
-    yield "logout_upstream", True
+    if body:  # which is told without `logout_upstream`
+        yield "logout.body", body
+    else:
+        yield "logout_upstream", True
     if method != "POST":
         yield "logout_upstream_method", method
     if not alone:
