@@ -73,7 +73,8 @@ def test_a_body_is_read_where_its_head_says_that_it_is_short_json_only() -> None
         ({"__expired": ["code=X"]}, "a status such as 419, or what JSON says"),
         ({"__answer": ["a/b"]}, "/a/b"),
         ({"__next": "location:x"}, "a JSON Pointer such as /refreshToken, header:NAME, or"),
-        ({"_token": "cookie:a b"}, "a JSON Pointer such as /refreshToken, header:NAME, or"),
+        ({"_token": "cookie:a b"}, "header:X-Auth-Token, cookie:token, or"),
+        ({"_token": "location:x"}, "a JSON Pointer such as /refreshToken, header:NAME, or"),
         ({"__headers": ["X"]}, "a header with its value"),
     ],
 )
