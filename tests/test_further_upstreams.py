@@ -225,6 +225,24 @@ def read_flows(file: Path) -> list[HTTPFlow]:
         return [flow for flow in FlowReader(stream).stream() if isinstance(flow, HTTPFlow)]
 
 
+def test_a_fixed_header_goes_to_hosts_of_one_login_only(
+    hosts: Hosts, start: Callable[..., Mitmdump], tmp_path: Path
+) -> None:
+    (tmp_path / "key").write_text("key-of-the-first")
+    profile = tmp_path / "first.yaml"
+    profile.write_text(f"header:\n  fixed:\n  - name: X-Api-Key\n    file: {tmp_path / 'key'}\n")
+    options = (*hosts.options, f"cookie_auth_profile={profile}")
+    page = Page(start(*(part for one in options for part in ("--set", one))).client)
+    for path, name, key in (
+        ("/api/me", "api", "key-of-the-first"),
+        ("/data/rows", "data", "key-of-the-first"),
+        ("/second/me", "second", None),
+        ("/api/files/a", "files", None),
+    ):
+        page.get(path)
+        assert hosts.only(name).one("x-api-key") == key
+
+
 def test_each_api_says_whether_somebody_is_logged_in(hosts: Hosts, proxy_with: ProxyWith) -> None:
     page = Page(proxy_with(*hosts.options, "cookie_auth_session=/session").client)
     log_in(page, hosts.second, "/second/login")

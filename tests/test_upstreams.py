@@ -152,6 +152,7 @@ def test_for_an_api_of_its_own_options_hold_as_for_a_proxy_of_its_own() -> None:
         "cookie_auth_upstream": ["/b=https://b/base", "/c=https://c", "/auth=https://l token"],
         "cookie_auth_login": ["/login", "/b/session", "POST /c/in x=/y", "/auth/login"],
         "cookie_auth_logout": "/auth/logout",
+        "cookie_auth_switch": ["/switch", "/b/as"],
         "cookie_auth_header": "Authorization",
         "cookie_auth_samesite": "strict",
         "cookie_auth_refresh": "/auth/renew",
@@ -163,6 +164,7 @@ def test_for_an_api_of_its_own_options_hold_as_for_a_proxy_of_its_own() -> None:
     assert its["cookie_auth_login"] == ["POST /in x=/y", "/login"]
     found = upstreams.options_of(b, values, DEFAULTS)
     assert found["cookie_auth_login"] == ["/session", "/login"]
+    assert found["cookie_auth_switch"] == ["/as", "/switch"]
     assert found["cookie_auth_header"] == "Authorization"
     assert found["cookie_auth_logout"] == "/logout"
     assert found["cookie_auth_refresh"] == ""
@@ -171,9 +173,10 @@ def test_for_an_api_of_its_own_options_hold_as_for_a_proxy_of_its_own() -> None:
     assert found["cookie_auth_prefix"] == "/b"
     assert found["cookie_auth_base_path"] == "/base"
 
-    profile = {"cookie_auth_login": ["/in"], "cookie_auth_token": ["/jwt"]}
+    profile = {"cookie_auth_login": ["/auth/in"], "cookie_auth_token": ["/jwt"]}
     found = upstreams.options_of(b, values, DEFAULTS, profile)
-    assert found["cookie_auth_login"] == ["/session", "/in"]
+    assert found["cookie_auth_login"] == ["/session", "/auth/in"]
+    assert found["cookie_auth_switch"] == ["/as"]
     assert found["cookie_auth_token"] == ["/jwt"]
     assert found["cookie_auth_header"] == "auth-token"
     assert found["cookie_auth_samesite"] == "strict"
@@ -188,7 +191,8 @@ def test_who_adds_an_option_says_whether_it_holds_for_an_api_beside_the_first() 
 def test_what_is_neither_of_all_nor_known_to_hold_for_each_api_holds_for_none_beside() -> None:
     values: dict[str, object] = {name: f"of {name}" for name in DEFAULTS}
     values["cookie_auth_api_key"] = "sekret"
-    values |= {"cookie_auth_login": ["/x"], "cookie_auth_upstream": ["/b=https://b"]}
+    values |= {"cookie_auth_login": ["/x"], "cookie_auth_switch": []}
+    values |= {"cookie_auth_upstream": ["/b=https://b"]}
     upstreams = Upstreams.read(Reader(values), "")
     (b,) = upstreams.entries
     defaults = {**DEFAULTS, "cookie_auth_api_key": ""}

@@ -62,7 +62,7 @@ _OF_EACH = (
     *("login", "token", "login_body", "expose", "header", "header_format", "max_age"),
     *("logout", "logout_redirect", "logout_upstream", "logout_upstream_method"),
     *("logout_upstream_path", "refresh", "refresh_token", "refresh_body", "clear_on_401"),
-    *("session", "claims"),
+    *("session", "claims", "login_redirect", "switch"),
 )
 """Those of the API of `--mode` that hold for one beside it, too, if that has no profile. No other
 does: what is for one API must not be sent to another."""
@@ -197,28 +197,30 @@ class Upstreams:
         hold beside that. Paths that name another upstream do not hold for it; a login that names
         it itself begins with its prefix. The browser's other cookies stay at the API's own.
         """
-        logins, owners = values["cookie_auth_login"], {}
-        assert isinstance(logins, Sequence)
-        for text in map(str, logins):
-            owners[text] = self.of_option(text)
-        its = [self._there(text, own) for text, owner in owners.items() if owner is own]
         holding = _OF_ALL if profile is not None else (*_OF_ALL, *_OF_EACH)
         found = {**defaults, **{_of(name): values[_of(name)] for name in holding}}
         if profile is None:
-            found["cookie_auth_login"] = [text for text, owner in owners.items() if not owner]
             for name in ("logout", "refresh", "logout_upstream_path", "session"):
                 if self.of_option(str(values[_of(name)])):
                     found[_of(name)] = defaults[_of(name)]
         found.update(profile or {})
-        common = found["cookie_auth_login"]
-        assert isinstance(common, Sequence)
-        both = list(dict.fromkeys([*its, *common]))
+        for name in ("login", "switch"):
+            its, common = self._rules(values[_of(name)], own), found[_of(name)]
+            if profile is None:
+                common = self._rules(common, None)
+            assert isinstance(common, Sequence)
+            found[_of(name)] = list(dict.fromkeys([*its, *common])) or defaults[_of(name)]
         return {
             **found,
-            "cookie_auth_login": both or defaults["cookie_auth_login"],
             "cookie_auth_prefix": own.prefix,
             "cookie_auth_base_path": own.base_path or found["cookie_auth_base_path"],
         }
+
+    def _rules(self, texts: object, owner: Upstream | None) -> list[str]:
+        """Those for this one's paths, without its prefix; for None those that name no upstream."""
+        assert isinstance(texts, Sequence)
+        found = [text for text in map(str, texts) if self.of_option(text) is owner]
+        return [self._there(text, owner) for text in found] if owner else found
 
     def _there(self, text: str, own: Upstream) -> str:
         """A rule for a path of this one's, without its prefix."""
