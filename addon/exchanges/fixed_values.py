@@ -18,10 +18,10 @@ def put(exchange: "Api") -> None:
 
     As with the token, no page of another origin asks with them.
     """
-    headers, settings = exchange.flow.request.headers, exchange.settings
-    assert isinstance(headers, IndexedHeaders)
+    request, settings = exchange.flow.request, exchange.settings
     if not settings.fixed:
         return
+    request.headers = headers = IndexedHeaders.of(request.headers)
     metadata = exchange.flow.metadata
     if not metadata.get(notes.TRUSTED):
         fixed_headers.take_out(headers, settings.fixed)

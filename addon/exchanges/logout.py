@@ -11,7 +11,7 @@ from origins import rules
 from origins.path_rules import Meaning
 from tokens.request_template import RequestTemplate
 
-from exchanges import notes, renewal, translating, upstreams
+from exchanges import fixed_values, notes, renewal, translating, upstreams
 from exchanges.api import Api
 from exchanges.exchange import Asked, add_cookies
 from exchanges.settings import Settings
@@ -209,6 +209,7 @@ class SignOut(Logout):
         for name in kept.keys() - names:
             request.headers.set_all(name, kept[name])
         upstreams.send_home(self)
+        fixed_values.put(self)
         if self.settings.redact:
             renewal.record_without(request, tokens)
         if self.token and self.header.name.lower() not in names:
