@@ -279,14 +279,22 @@ TABLE: dict[str, tuple[list[Seen], dict[str, object]]] = {
         ],
         {"login": ["/token"], "token": ["/access_token"], **BEARER, **PAGE},
     ),
-    "the refresh token in a header: by no option": (
+    "the refresh token in a header": (
         [
             seen("POST /login", PASSWORD, {"access_token": JWT, "refresh_token": REFRESH}),
             seen("GET /me", headers=bearer(JWT)),
             seen("POST /refresh", {}, {"access_token": OTHER}, headers=bearer(REFRESH)),
             seen("GET /me", headers=bearer(OTHER)),
         ],
-        {"login": ["/login"], "token": ["/access_token"], **BEARER, **PAGE},
+        {
+            "login": ["/login"],
+            "token": ["/access_token"],
+            **BEARER,
+            "refresh": "/refresh",
+            "refresh_token": "/refresh_token",
+            "refresh.headers": ["Authorization: Bearer {refresh_token}"],
+            **PAGE,
+        },
     ),
     "a secret beside the refresh token is not written down": (
         [

@@ -99,10 +99,10 @@ class Learnt:
         return found
 
 
-LISTS = frozenset(("login", "token"))
+LISTS = frozenset(("login", "token", "refresh.headers"))
 _ORDER = (
     *("prefix", "base_path", "login", "token", "login_body", "header", "header_format"),
-    *("refresh", "refresh_token", "refresh_body"),
+    *("refresh", "refresh.headers", "refresh_token", "refresh_body"),
     *("logout", "logout.body", "logout_upstream", "logout_upstream_method", "logout_upstream_path"),
 )
 
@@ -379,22 +379,28 @@ class _Learner:
             return False
         places = list(self._places(token, event))
         template = refresh_template(seen.headers.get("content-type", ""), seen.body, token)
+        alone = [one for one in event.brought if seen.body.strip() in (b"", b"{}")]
+        header = next((_header_line(one) for one in alone if one.token == token), "")
         if normalise(path) in (normalise(str(other)) for other in others):
             why = "its path is that of the login"
         elif seen.method != "POST":
             why = "cookie_auth_refresh asks by POST"
         elif not can_be_named(path):
             why = "no option can name this path"
-        elif not template:
+        elif not template and not header:
             why = "no option says where its refresh token stands, or what else is in its body"
         elif not places:
             why = "it was not seen where the refresh token came from"
         else:
             origin, pointer = places[0]
-            evidence = f"{said} with the {pointer} of {origin} in its body"
+            where = "its body" if template else event.brought[0].told
+            evidence = f"{said} with the {pointer} of {origin} in {where}"
             self._find("refresh", path, evidence)
             self._find("refresh_token", pointer, evidence)
-            self._find("refresh_body", template, evidence)
+            if template:
+                self._find("refresh_body", template, evidence)
+            else:
+                self._find("refresh.headers", header, evidence)
             self._token(event, self._evidence(event))
             return True
         self._remark(f"{said}; not by an option, since {why}; a page's own refresh works")
@@ -479,6 +485,15 @@ def _sent(use: _Use) -> str:
             return f"{asked(use.seen)} sent it as {printable(at.name)}"
         return f"{asked(use.seen)} sent it as {printable(at.name)}: {printable(around)}"
     return f"{asked(use.seen)} sent it in {at.told}"
+
+
+def _header_line(at: Carried) -> str:
+    """The header that takes a refresh token along, if it may be told."""
+    around = words_of(f"{at.before} {at.after}")
+    if at.kind != "header" or any(map(may_be_secret, around)):
+        return ""
+    known = header_of(at.name, at.before, at.after)
+    return f"{at.name}: {at.before}{{refresh_token}}{at.after}" if known else ""
 
 
 def _without_user(seen: Seen, path: str) -> str:

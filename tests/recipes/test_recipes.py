@@ -35,11 +35,17 @@ CHOICES = ("login_body", "max_age")
 
 
 def recipe_of(name: str) -> dict[str, Any]:
+    return by_name(YAML(typ="safe").load((RECIPES / f"{name}.yaml").read_text()))
+
+
+def by_name(profile: Mapping[str, Any]) -> dict[str, Any]:
     """Its options, by their names; what few servers need has a dot in that."""
-    found: dict[str, Any] = YAML(typ="safe").load((RECIPES / f"{name}.yaml").read_text())
-    if isinstance(refresh := found.get("refresh"), dict):
-        found |= {"refresh": refresh["rule"], "refresh_token": refresh["token"]}
-        found["refresh.headers"] = refresh["headers"]
+    found = {}
+    for name, value in profile.items():
+        members = value if isinstance(value, dict) else {"rule": value}
+        for member, one in members.items():
+            known = {"rule": name, "token": f"{name}_token"}
+            found[known.get(member, f"{name}.{member}")] = one
     return found
 
 
@@ -98,9 +104,9 @@ class App:
         self._read(self.ask(f"POST {self.recipe['refresh']}", body))
 
     def log_out(self) -> Message:
-        path, body = logout_of(self.recipe)
         method = self.recipe.get("logout_upstream_method", "POST")
-        return self.ask(f"{method} {path}", self._filled(body), **self.authorization)
+        body = self._filled(self.recipe.get("logout.body", ""))
+        return self.ask(f"{method} {self.recipe['logout']}", body, **self.authorization)
 
     def _filled(self, template: str) -> Any:
         token = json.dumps(self.refresh_token)[1:-1]
@@ -224,9 +230,9 @@ def test_the_recipe_is_for_a_page_that_holds_nothing(server: Running) -> None:
         assert browser.tokens.keys() == first.keys()
         assert browser.tokens["auth-token"] != first["auth-token"]
     last = dict(browser.cookies)
-    path, body = logout_of(server.recipe)
-    got = app.ask(f"POST {path}")
-    told = {"upstream": "done"} if body or server.recipe.get("logout_upstream") else {}
+    got = app.ask(f"POST {server.recipe.get('logout', '/logout')}")
+    is_told = not server.recipe.keys().isdisjoint(("logout_upstream", "logout.body"))
+    told = {"upstream": "done"} if is_told else {}
     assert json.loads(got.body) == {"loggedIn": False, **told}
     assert not browser.cookies
     assert server.anonymous(app.ask)
@@ -295,7 +301,7 @@ def test_a_recording_of_the_app_tells_the_recipe(
 
 def facts(profile: Mapping[str, Any]) -> dict[str, Any]:
     """Its options, but for those that are choices; of several logins, in any order."""
-    found = {name: value for name, value in profile.items() if name not in CHOICES}
+    found = {name: one for name, one in by_name(profile).items() if name not in CHOICES}
     return found | {"login": sorted(found.get("login", ()))}
 
 
