@@ -132,7 +132,9 @@ class Heads:
                 response.headers["alt-svc"] = update_alt_svc_header(services, asker.port)
             return ForBrowser(assemble_response_head(response), left, closes)
         goes = assemble_response_head(response)
-        if form := shapes.form(came, shapes.answer(goes)):
+        # Of several lengths, of which `lines_of` makes one, each matters.
+        several = head.lower().count(b"\r\ncontent-length:") > 1
+        if not several and (form := shapes.form(came, shapes.answer(goes))):
             bare = http1.ends_with_its_head(asker.method, response)
             length = None if bare else next(iter(came.lengths), None)
             decisions.answers.put(key, head, MadeAnswer(form, left, length, closes))
