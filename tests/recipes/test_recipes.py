@@ -49,12 +49,6 @@ def by_name(profile: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def logout_of(recipe: Mapping[str, Any]) -> tuple[str, str]:
-    """Path and body."""
-    found = recipe.get("logout", "/logout")
-    return (found["rule"], found["body"]) if isinstance(found, dict) else (found, "")
-
-
 def asking(request: Callable[..., Message], said: Mapping[str, str]) -> Ask:
     def ask(asked: str, body: object = None, **headers: str) -> Message:
         headers = {**said, **headers}
