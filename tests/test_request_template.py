@@ -135,3 +135,15 @@ def test_what_is_no_template_is_refused(parse: object, text: str, told: str) -> 
     assert callable(parse)
     with pytest.raises(ValueError, match=re.escape(told)):
         parse(text)
+
+
+@pytest.mark.parametrize(
+    "name", ["X-Original-URL", "x_rewrite_url", "X-HTTP-Method-Override", "Auth_Token", "x-key"]
+)
+def test_nothing_of_the_browser_s_says_another_method_path_or_credential(name: str) -> None:
+    headers = http.Headers([(name.encode(), b"mine"), (b"X-Tenant", b"7")])
+    request = http.Request.make("POST", "http://api.test/refresh", "", headers)
+    template = RequestTemplate("POST", "/refresh", "t={token}", (("X_Key", "own"),))
+    template.fill(request, TOKENS, "auth-token")
+    assert "mine" not in str(request.headers)
+    assert request.headers["x-tenant"] == "7"

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from urllib.parse import quote, quote_plus
 
+from messages.answer_policy import hides_a_path
+from messages.headers import spelling
 from mitmproxy import http
 from settings.option import token as field_name
 
@@ -27,6 +29,9 @@ _NOT_COPIED = (
 _NEVER_GIVEN = frozenset(
     "connection content-length expect host keep-alive te trailer transfer-encoding upgrade".split()
 )
+
+_METHOD = re.compile("method|override", re.IGNORECASE)
+"""Names of headers that some framework takes for the method: `X-HTTP-Method-Override`."""
 
 _PLACE = re.compile(r"\{(\w+)\}")
 _IN_GRAPHQL = re.compile(r'(?<=")\{(\w+)\}(?=")')
@@ -98,8 +103,10 @@ class RequestTemplate:
         that cannot stand where it should.
         """
         headers = request.headers
-        for name in (*_NOT_COPIED, auth_header, *(name for name, _ in self.headers)):
-            headers.pop(name, None)
+        taken = {*_NOT_COPIED, *map(spelling, (auth_header, *(name for name, _ in self.headers)))}
+        for name in list(headers):
+            if spelling(name) in taken or hides_a_path(name) or _METHOD.search(name):
+                headers.pop(name, None)
         request.method = self.method
         request.path = _filled(self.target, lambda name: quote(tokens[name], safe=""))
         body, kind = _written(self.body, tokens.__getitem__)
