@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from ruamel.yaml import YAML, MappingNode, Node, ScalarNode, SequenceNode, YAMLError
-from settings.option import TABLES, InvalidOption, Option
+from settings.option import MAY_BE_SECRET, TABLES, InvalidOption, Option
 
 PREFIX = "cookie_auth_"
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -104,7 +104,8 @@ class Profile(NamedTuple):
                 raise InvalidProfile(file, line, text)
             value = _value(node, option)
             if value is None:
-                text = f"{name}: {_shown(node)} is wrong; it must be {_form(option, node)}"
+                shown = "…" if option.name in MAY_BE_SECRET else _shown(node)
+                text = f"{name}: {shown} is wrong; it must be {_form(option, node)}"
                 raise InvalidProfile(file, line, text)
             values[option.name] = value
             members = node.value if isinstance(node, SequenceNode) else ()
@@ -262,7 +263,8 @@ def _form(option: Option, node: Node) -> str:
         return option.form
     if option.type == TABLES:
         return f"{option.form}, one name and one text in each line"
-    return f"{option.form}, such as [{node.value}]" if _text(node) else f"{option.form} in [ ]"
+    tells = _text(node) and option.name not in MAY_BE_SECRET
+    return f"{option.form}, such as [{node.value}]" if tells else f"{option.form} in [ ]"
 
 
 def _shown(node: Node) -> str:

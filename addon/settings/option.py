@@ -13,8 +13,12 @@ T = TypeVar("T")
 TABLES = Sequence[Mapping[str, str]]
 """The type of an option that is a list of tables: of a profile only."""
 
-_MAY_BE_SECRET = ("cookie_auth_secret", "cookie_auth_header.fixed")
-"""Options whose value is not told: of the second one, somebody may write the secret itself."""
+MAY_BE_SECRET = (
+    *("cookie_auth_secret", "cookie_auth_header.fixed", "cookie_auth_refresh_body"),
+    *("cookie_auth_refresh.headers", "cookie_auth_logout.body", "cookie_auth_logout.headers"),
+)
+"""Options whose value is not told: in all but the first, somebody may write a secret, such as that
+of an OAuth client."""
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 _PATH = re.compile(r"/[!-\"$->@-~]*")  # visible ASCII without ? and #
@@ -48,7 +52,7 @@ class InvalidOption(ValueError):
     """An option's value that makes no sense. The text is one line that says what would."""
 
     def __init__(self, name: str, value: object, expected: str) -> None:
-        shown = "…" if name in _MAY_BE_SECRET else repr(value)
+        shown = "…" if name in MAY_BE_SECRET else repr(value)
         super().__init__(f"{name}: {shown} is wrong; it must be {expected}")
         self.name = name
         self.value = value
