@@ -33,7 +33,7 @@ from test_failing_closed import edit, own_addon  # noqa: F401
 from test_networks import certified
 from test_protocols import Http2Browser
 from test_streams import socket_server  # noqa: F401
-from token_api import STAND_IN, opaque
+from token_api import BY_LINK, STAND_IN, opaque
 from websockets.sync.client import connect
 from websockets.sync.server import Server, ServerConnection
 from websockets.typing import Origin
@@ -679,6 +679,18 @@ def test_rules_hold_for_paths_at_other_hosts(hosts: Hosts, proxy_with: ProxyWith
     page.request("DELETE", "/api/auth/session")
     assert "auth-token" not in page.cookies
     assert "auth-token~second" in page.cookies
+
+
+def test_a_link_logs_in_at_another_host_where_the_rule_says_get(
+    hosts: Hosts, proxy_with: ProxyWith
+) -> None:
+    page = Page(proxy_with(*hosts.options, "cookie_auth_login=GET /auth/magic").client)
+    hosts.login.answers('{"authToken": "of-the-link"}')
+    got = page.get("/api/auth/magic?key=1", **BY_LINK)
+    assert (got.status, got.one("location")) == (303, "/")
+    assert (got.set_cookie or "").startswith("auth-token=of-the-link;")
+    assert hosts.only("login").target == "/oauth/magic?key=1"
+    assert page.get("/api/auth/sign-in", **BY_LINK).status == 403
 
 
 def test_what_is_learned_of_a_host_is_named_as_options_name_it(

@@ -81,8 +81,9 @@ class Login(Api):
         """
         if self.flow.metadata.get(notes.TRUSTED):
             return True
-        request, logins = self.flow.request, self.settings.paths.logins
-        path = normalise(request.path)
+        request, settings = self.flow.request, self.settings
+        logins, target = settings.paths.logins, request.path.removeprefix(settings.paths.base_path)
+        path = normalise(settings.ruled_path(target))
         by_get = any(rule.method == "GET" and rule.takes("GET", path) for rule in logins)
         return own_cookies.comes_by_link(self) and (by_get or login_like.has_grant(request.path))
 
