@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,17 @@ from exchanges.settings import OPTIONS, Settings
 from page import Page
 from profiles.reading import Profile
 from settings.option import InvalidOption
-from support import ADDON, Client, Message, Mitmdump, Upstream, answer, free_port
+from support import (
+    ADDON,
+    Client,
+    Message,
+    Mitmdump,
+    Upstream,
+    answer,
+    eventually,
+    free_port,
+    running,
+)
 from test_profile import ASKING
 
 Start = Callable[..., Mitmdump]
@@ -276,7 +287,10 @@ def test_a_wrong_one_is_told_in_one_line_without_its_value(table: str, hint: str
 
 
 def parse(table: str, environ: dict[str, str]) -> Settings:
-    text = f"header:\n  fixed:\n  - {table}\n"
+    return parse_profile(f"header:\n  fixed:\n  - {table}\n", environ)
+
+
+def parse_profile(text: str, environ: dict[str, str]) -> Settings:
     profile = Profile.parse("shop.yaml", text.encode(), OPTIONS)
     resolved = profile.beneath({option.name: option.default for option in OPTIONS}, ())
     try:
@@ -307,3 +321,53 @@ def test_two_apis_do_not_share_them(start: Start, profile: Path) -> None:
     mitmdump = start("--set", f"cookie_auth_profile={profile}", *more)
     assert mitmdump.exit_code() == 1
     assert "header.fixed: … is wrong; it must be left out with several --mode" in mitmdump.log
+
+
+def test_a_logout_that_is_told_in_another_form_passes_the_gate(
+    start: Start, profile: Path, upstream: Upstream
+) -> None:
+    more = "logout: {upstream_path: /end, body: 'token={token}'}\n"
+    profile.write_text(profile.read_text() + more)
+    upstream.respond = api
+    mitmdump = start("--set", f"cookie_auth_profile={profile}")
+    page = Page(mitmdump.client)
+    page.post("/login")
+    assert page.post("/logout").body == b'{"loggedIn": false, "upstream": "done"}'
+    assert upstream.last.target == "/end"
+    assert values(upstream.last) == ([KEY], [GATE])
+
+
+def test_what_was_recorded_with_another_api_is_replayed_without_them(
+    shop: Callable[..., Mitmdump], upstream: Upstream, confdir: Path, tmp_path: Path
+) -> None:
+    flows, other = tmp_path / "flows", Upstream()
+    for one in (other, upstream):
+        with running(Mitmdump(one.url, "-w", str(flows), confdir=confdir, scripts=())) as recorder:
+            recorder.client.get("/me")
+        one.received.clear()
+        shop(more=("-C", str(flows)))
+        assert eventually(partial(bool, one.received))
+    assert values(other.last) == ([], [])
+    assert values(upstream.last) == ([KEY], [GATE])
+    other.close()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "header: {fixed: 'X-Key: sekret'}",
+        "header: {fixed: ['X-Key: sekret']}",
+        "header: {fixed: {X-Key: sekret}}",
+        "refresh: {rule: /r, headers: 'X-Key: sekret'}",
+        "refresh: {rule: /r, headers: ['X-Key: sekret', 'X-Token: {tokn}']}",
+        "refresh: {rule: /r, headers: ['Host: sekret']}",
+        "refresh: {rule: /r, body: client_secret=sekret}",
+        "logout: {headers: ['X-Key: sekret {tokn}']}",
+        "logout: {body: 'client_secret=sekret&t={tokn}'}",
+    ],
+)
+def test_what_may_be_a_secret_in_a_profile_is_not_told_where_it_is_wrong(text: str) -> None:
+    with pytest.raises(InvalidOption) as caught:
+        parse_profile(text, {})
+    assert str(caught.value).startswith("shop.yaml:1: ")
+    assert "sekret" not in str(caught.value)

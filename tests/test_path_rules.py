@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from exchanges.settings import OPTIONS, Settings
@@ -289,3 +290,21 @@ def test_a_body_that_is_too_long_to_tell_what_it_is_is_refused(
     assert got.status == 400
     assert b"too long to be read" in got.body
     assert upstream.received == []
+
+
+def test_of_a_body_that_breaks_off_no_cookie_is_recorded_if_flows_are_redacted(
+    start: Callable[..., Mitmdump], upstream: Upstream, tmp_path: Path
+) -> None:
+    saved = tmp_path / "flows"
+    options = [part for option in OAUTH for part in ("--set", option)]
+    mitmdump = start(*options, "--set", "cookie_auth_redact=true", "-w", str(saved))
+    client = mitmdump.client
+    cookie = "auth-token=of-the-user; other=1"
+    got = client.post("/oauth/token", body="a" * (2 << 20), content_type=FORM, cookie=cookie)
+    assert got.status == 400
+    upstream.answers("{}")
+    assert client.post("/oauth/token", body="{}", cookie=cookie).body == b"{}"
+    assert upstream.last.one("authorization") == "Bearer of-the-user"
+    mitmdump.stop()
+    assert b"/oauth/token" in saved.read_bytes()
+    assert b"of-the-user" not in saved.read_bytes()

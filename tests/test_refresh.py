@@ -1036,3 +1036,34 @@ def test_both_tokens_may_be_in_headers_which_later_answers_renew(
     assert not [
         one for pair in issued for one in pair if one != "another" and one.encode() in record
     ]
+
+
+def test_a_script_cannot_turn_the_proxy_s_own_request_into_another(
+    proxy_with: ProxyWith, accounts: Accounts
+) -> None:
+    browser = logged_in(proxy_with(*OPTIONS).client)
+    hiding = {"x_original_url": "/notes", "x_http_method_override": "PUT"}
+    got = browser.request("POST", "/refresh", **hiding)
+    assert got.body == b'{"loggedIn": true}'
+    (request,) = accounts.refreshes
+    sent = {name for name, _ in request.headers}
+    assert sent.isdisjoint({"x-original-url", "x-http-method-override"})
+
+
+def test_of_a_request_sent_again_no_cookie_of_the_api_is_recorded_if_flows_are_redacted(
+    start: Callable[..., Mitmdump], accounts: Accounts, upstream: Upstream, tmp_path: Path
+) -> None:
+    def respond(request: Message) -> bytes:
+        got = accounts(request)
+        return got.replace(b"Set-Cookie: a=b", b"Set-Cookie: sid=of-the-api; HttpOnly")
+
+    upstream.respond = respond
+    saved = tmp_path / "flows"
+    options = [part for option in OPTIONS for part in ("--set", option)]
+    proxy = start(*options, "--set", "cookie_auth_redact=true", "-w", str(saved))
+    browser = logged_in(proxy.client)
+    accounts.token = "of another time"
+    assert browser.request("GET", "/me").status == 200
+    proxy.stop()
+    assert b"/me" in saved.read_bytes()
+    assert b"of-the-api" not in saved.read_bytes()

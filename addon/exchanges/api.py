@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
 from typing import ClassVar
@@ -229,7 +229,7 @@ class Api(Exchange):
         """Find out what the browser holds."""
         trusted, metadata = asked.verdict.trusted, self.flow.metadata
         self.is_browser = asked.is_browser
-        fields = tuple(self.flow.request.headers.get_all("cookie"))
+        fields = tuple(self.cookie_fields())
         self.held = held = self.wallet.read(fields, trusted=trusted, browser=asked.is_browser)
         self.note_session(held.session)
         metadata[notes.COOKIES], metadata[notes.KEPT_BACK] = held.names, held.kept_back
@@ -324,12 +324,6 @@ class Api(Exchange):
         if self.is_browser is None:
             return rules.is_browser(self.flow.request.headers)
         return self.is_browser
-
-    def note_added(self, names: Iterable[str]) -> None:
-        """Remember which headers beside the token's the request was given."""
-        metadata = self.flow.metadata
-        if added := list(dict.fromkeys([*metadata.get(notes.ADDED, ()), *names])):
-            metadata[notes.ADDED] = added
 
     def put_token(self, token: bytes) -> None:
         """Give the request this token in place of the one that it has, if any."""

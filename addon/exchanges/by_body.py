@@ -41,6 +41,7 @@ class ByBody(Api):
 
     def begin(self, asked: Asked) -> None:
         self.asked = asked
+        self.record_without_cookies()  # of one that breaks off, nobody else would
 
     async def request_head(self) -> None:
         self.flow.request.stream = False

@@ -3,7 +3,7 @@
 import dataclasses
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import ClassVar, NamedTuple
 
@@ -14,6 +14,8 @@ from credentials.stand_ins import MAIN
 from credentials.wallet import NOTHING, Brought, Held, Wallet
 from messages import answers, streaming
 from messages.answers import Refused
+from messages.headers import IndexedHeaders
+from messages.redacted import real
 from messages.text import printable
 from mitmproxy import http
 from origins import cors, rules
@@ -299,6 +301,12 @@ class Exchange:
         """The Set-Cookie values that delete what the browser has of our cookies."""
         return self.wallet.expire(self.brought)
 
+    def note_added(self, names: Iterable[str]) -> None:
+        """Remember which headers beside the token's the request was given."""
+        metadata = self.flow.metadata
+        if added := list(dict.fromkeys([*metadata.get(notes.ADDED, ()), *names])):
+            metadata[notes.ADDED] = added
+
     def record_without_cookies(self) -> None:
         """Record the request without the values of our cookies, which stay in it where no upstream
         gets it, if flows are redacted.
@@ -307,6 +315,11 @@ class Exchange:
         if settings.redact:
             headers = self.flow.request.headers
             carriers.record_without(headers, settings.cookie.name, settings.recorded)
+
+    def cookie_fields(self) -> list[str]:
+        """The Cookie fields as they are sent, whatever is recorded of them."""
+        fields = IndexedHeaders.of(self.flow.request.headers).raw("cookie")
+        return [real(value).decode("utf-8", "surrogateescape") for value in fields]
 
     def add_new_cookies(self, response: http.Response) -> None:
         """Put the Set-Cookie values that wait for the flow's answer into this one, once."""

@@ -10,7 +10,6 @@ from credentials.stand_ins import MAIN
 from credentials.wallet import Wallet
 from messages import answer_policy, answers, streaming
 from messages.headers import IndexedHeaders
-from messages.redacted import real
 from messages.set_cookies import SetCookie
 from mitmproxy import http
 from origins import addresses, framing, references, rules
@@ -77,7 +76,7 @@ class FrontEnd(Exchange):
     def _use_new_cookies(self) -> None:
         """Let the front end see what the browser is going to have."""
         headers, new = self.flow.request.headers, list(map(SetCookie.read, self.new_cookies))
-        headers.set_all("cookie", self._cookie_fields())
+        headers.set_all("cookie", self.cookie_fields())
         carriers.keep_cookies_back(headers, {one.name for one in new}.__contains__)
         fields = headers.get_all("cookie") + [
             f"{one.name}={one.value}"
@@ -124,13 +123,8 @@ class FrontEnd(Exchange):
 
     def secrets(self) -> list[str]:
         """The values of our cookies, which the front end may repeat."""
-        pairs, name = cookie_pairs(self._cookie_fields()), self.settings.cookie.name
+        pairs, name = cookie_pairs(self.cookie_fields()), self.settings.cookie.name
         return [value for cookie, value in pairs if belongs(cookie, name)]
-
-    def _cookie_fields(self) -> list[str]:
-        """As the front end gets them."""
-        fields = IndexedHeaders.of(self.flow.request.headers).raw("cookie")
-        return [real(value).decode("utf-8", "surrogateescape") for value in fields]
 
 
 def renews_for(method: str, headers: http.Headers, settings: Settings) -> bool:

@@ -6,19 +6,17 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from credentials.fixed_headers import put_all
 from messages.answers import Refused
-from messages.headers import IndexedHeaders
 from messages.redacted import Redacted
 from mitmproxy import http
 from tokens import capture
 from tokens.capture import Captured
 from tokens.lifetime import seconds_left, size_and_expiry
 from tokens.request_template import RequestTemplate
-from tokens.sources import TokenCookie, TokenHeader
+from tokens.sources import TokenHeader
 from upstream import own_requests
 
-from exchanges import further_tokens, leaks, notes, upstreams
+from exchanges import fixed_values, further_tokens, leaks, notes, upstreams
 from exchanges.exchange import Exchange
 
 # The API's word that the refresh token is no good (RFC 6749, 5.2, and what servers say beside it).
@@ -142,7 +140,7 @@ class OwnRequest(Exchange):
             return
         sources = self.settings.token.sources
         names = {source.name.lower() for source in sources if isinstance(source, TokenHeader)}
-        names |= {"set-cookie" for source in sources if isinstance(source, TokenCookie)}
+        names.add("set-cookie")  # no other answer is recorded with the API's own
         response.headers.fields = tuple(
             (name, Redacted.of(value, [value]) if name.decode().lower() in names else value)
             for name, value in response.headers.fields
@@ -182,10 +180,7 @@ class Renewal(OwnRequest):
         assert refresh
         refresh.request.fill(request, tokens, settings.header.name)
         upstreams.send_home(self)
-        request.headers = headers = IndexedHeaders.of(request.headers)
-        put_all(headers, settings.fixed, settings.recorded)
-        added = self.flow.metadata.get(notes.ADDED, ())
-        self.flow.metadata[notes.ADDED] = [*added, *(one.name for one in settings.fixed)]
+        fixed_values.put_anew(self)
         if settings.redact:
             record_without(request, tokens)
             self.redacted_body = request.raw_content
