@@ -62,6 +62,15 @@ def _headers(fields: dict[str, str]) -> http.Headers:
     return http.Headers([(name.encode(), value.encode()) for name, value in fields.items()])
 
 
+def in_parts(path: str, sent: dict[str, str], got: Any = None) -> Seen:
+    """A POST of a form of several parts."""
+    part = 'Content-Disposition: form-data; name="{}"\r\n\r\n{}\r\n'
+    body = "".join("--x\r\n" + part.format(*pair) for pair in sent.items()) + "--x--\r\n"
+    kind = {"content-type": "multipart/form-data; boundary=x"}
+    return seen(f"POST {path}", body, got, headers=kind)
+
+
+HOME = "http://localhost:8080/"
 PASSWORD = {"user": "ada", "password": "hunter2-hunter2-77"}
 
 
@@ -279,6 +288,149 @@ TABLE: dict[str, tuple[list[Seen], dict[str, object]]] = {
         ],
         {"login": ["/token"], "token": ["/access_token"], **BEARER, **PAGE},
     ),
+    "refresh at the login's own path, told apart by the grant": (
+        [
+            seen(
+                "POST /oauth/token",
+                "grant_type=password&username=ada&password=hunter2-hunter2-77&client_id=web",
+                {"access_token": JWT, "refresh_token": REFRESH},
+            ),
+            seen("GET /user", headers=bearer(JWT)),
+            seen(
+                "POST /oauth/token",
+                f"grant_type=refresh_token&refresh_token={REFRESH}&client_id=web",
+                {"access_token": OTHER, "refresh_token": "r-9" * 8},
+            ),
+            seen("GET /user", headers=bearer(OTHER)),
+        ],
+        {
+            "login": ["POST /oauth/token grant_type=password"],
+            "token": ["/access_token"],
+            **BEARER,
+            "refresh": "POST /oauth/token grant_type=refresh_token",
+            "refresh_token": "/refresh_token",
+            "refresh_body": "grant_type=refresh_token&refresh_token={refresh_token}&client_id=web",
+            **PAGE,
+        },
+    ),
+    "several grants, in JSON": (
+        [
+            seen("POST /register", PASSWORD, {"access_token": OPAQUE}),
+            seen(
+                "POST /token",
+                {"grantType": "password", **PASSWORD},
+                {"access_token": JWT, "refresh_token": REFRESH},
+            ),
+            seen(
+                "POST /token",
+                {"grantType": "authorization_code", "code": "12ab34cd56"},
+                {"access_token": OTHER, "refresh_token": "r-8" * 8},
+            ),
+            seen("GET /user", headers=bearer(JWT)),
+            seen(
+                "POST /token",
+                {"grantType": "refresh_token", "refreshToken": REFRESH},
+                {"access_token": "5e11aa90c7d24b3f8806", "refresh_token": "r-9" * 8},
+            ),
+        ],
+        {
+            "login": [
+                "/register",
+                "POST /token grantType=password",
+                "POST /token grantType=authorization_code",
+            ],
+            "token": ["/access_token"],
+            **BEARER,
+            "refresh": "POST /token grantType=refresh_token",
+            "refresh_token": "/refresh_token",
+            "refresh_body": '{"grantType": "refresh_token", "refreshToken": "{refresh_token}"}',
+            **PAGE,
+        },
+    ),
+    "Home Assistant's own page: forms of several parts, and a refresh within the login's second": (
+        [
+            in_parts(
+                "/auth/token",
+                {"client_id": HOME, "code": "12ab34cd56", "grant_type": "authorization_code"},
+                {"access_token": JWT, "refresh_token": REFRESH},
+            ),
+            seen("GET /api/config", headers=bearer(JWT)),
+            in_parts(
+                "/auth/token",
+                {"client_id": HOME, "grant_type": "refresh_token", "refresh_token": REFRESH},
+                {"access_token": JWT},
+            ),
+            in_parts("/auth/revoke", {"token": REFRESH}),
+        ],
+        {
+            "login": ["POST /auth/token grant_type=authorization_code"],
+            "token": ["/access_token"],
+            **BEARER,
+            "refresh": "POST /auth/token grant_type=refresh_token",
+            "refresh_token": "/refresh_token",
+            "refresh_body": "client_id=http%3A%2F%2Flocalhost%3A8080%2F&grant_type=refresh_token"
+            "&refresh_token={refresh_token}",
+            "logout.body": "token={refresh_token}",
+            "logout_upstream_path": "/auth/revoke",
+            **PAGE,
+        },
+    ),
+    "the same word for login and refresh: by no option": (
+        [
+            seen(
+                "POST /token",
+                {"type": "web", **PASSWORD},
+                {"access_token": JWT, "refresh_token": REFRESH},
+            ),
+            seen("GET /user", headers=bearer(JWT)),
+            seen(
+                "POST /token",
+                {"type": "web", "refresh_token": REFRESH},
+                {"access_token": OTHER, "refresh_token": "r-9" * 8},
+            ),
+        ],
+        {"login": ["/token"], "token": ["/access_token"], **BEARER, **PAGE},
+    ),
+    "what differs is no kind of request: by no option": (
+        [
+            seen(
+                "POST /session",
+                {"tenant": "acme", "type": OPAQUE, **PASSWORD},
+                {"access_token": JWT, "refresh_token": REFRESH},
+            ),
+            seen("GET /user", headers=bearer(JWT)),
+            seen(
+                "POST /session",
+                {"tenant": "shop", "type": "again", "refresh_token": REFRESH},
+                {"access_token": OTHER, "refresh_token": "r-9" * 8},
+            ),
+        ],
+        {"login": ["/session"], "token": ["/access_token"], **BEARER, **PAGE},
+    ),
+    "Simple JWT's blacklist": (
+        [
+            seen("POST /api/token/", PASSWORD, {"access": JWT, "refresh": REFRESH}),
+            seen("GET /me", headers=bearer(JWT)),
+            seen("POST /api/token/blacklist/", {"refresh": REFRESH}, {}),
+        ],
+        {
+            "login": ["/api/token/"],
+            "token": ["/access"],
+            **BEARER,
+            "logout.body": '{"refresh": "{refresh_token}"}',
+            "logout_upstream_path": "/api/token/blacklist/",
+            **PAGE,
+        },
+    ),
+    "a revocation with a secret beside the token, and one that was refused": (
+        [
+            seen("POST /login", PASSWORD, {"token": JWT, "refresh_token": REFRESH}),
+            seen("GET /me", headers=bearer(JWT)),
+            seen("POST /revoke", f"token={REFRESH}&client_secret=hunter2-hunter2-77"),
+            seen("POST /oauth/revoke", f"token={REFRESH}", status=401),
+        ],
+        {"login": ["/login"], "token": ["/token"], **BEARER, **PAGE},
+    ),
     "the refresh token in a header": (
         [
             seen("POST /login", PASSWORD, {"access_token": JWT, "refresh_token": REFRESH}),
@@ -487,6 +639,10 @@ def test_each_value_comes_with_the_request_that_showed_it() -> None:
             "POST /login answered /access_token: never sent back",
         ),
         ("refresh at the login's own path: by no option", "its path is that of the login"),
+        (
+            "the same word for login and refresh: by no option",
+            "no word in their bodies tells them apart",
+        ),
         ("a secret beside the refresh token is not written down", "what else is in its body"),
         ("what only a stand-in can do", "GET /me sent it in query auth; no option says that"),
         ("bound to a key of the page's", "answered /access_token, bound to a key of the page's"),

@@ -23,6 +23,7 @@ from credentials.places import MARK
 
 _LOGOUT = frozenset({"logout", "logoff", "signout", "signoff"})
 _REVOKE = frozenset({"revoke", "revocation"})
+_BLACKLIST = frozenset({"blacklist"})
 _ABOUT_TOKENS = (
     frozenset(
         "refresh renew renewal introspect introspection refreshtoken revoketoken tokenrefresh"
@@ -34,7 +35,7 @@ _ABOUT_TOKENS = (
 # Of djangorestframework-simplejwt, `/token/verify`: nothing that only one of two words names
 _ENDING = _LOGOUT | _REVOKE | {"revoketoken", "logoutall"}
 _TOKEN = frozenset({"token", "jwt"})
-_WITH_TOKEN = frozenset({"verify", "blacklist", "validate"})
+_WITH_TOKEN = frozenset({"verify", "validate"}) | _BLACKLIST
 _BESIDE = frozenset(
     "log sign out off end token tokens jwt jwts auth oauth access refresh session sessions"
     " cookie user users admin customer account login api id me my all other others current"
@@ -180,7 +181,9 @@ def is_logout(
 
 def is_revoke(path: str) -> bool:
     """Whether tokens end that this request names in its body, query or path."""
-    return any(not _REVOKE.isdisjoint(found) for found in _path_words(path))
+    if any(not _REVOKE.isdisjoint(found) for found in _path_words(path)):
+        return True
+    return _is_about_tokens(_segments(path), _BLACKLIST)
 
 
 def _is_about_tokens(segments: list[str], core: Collection[str]) -> bool:

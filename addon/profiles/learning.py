@@ -8,6 +8,7 @@ No evidence holds a token, nor anything else of a body but names (see `profiles.
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from tokens.answer import Answer
 from tokens.candidates import Candidate
 from tokens.login_like import Sent
 from tokens.sources import parse_source
+from tokens.suspicion import is_plain
 
 from profiles.carried import Carried, carried, members
 from profiles.schemes import (
@@ -46,6 +48,9 @@ _LOGIN = "/login"
 """The path that logs in where none is given."""
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _WHO = frozenset("name user username email login".split())
+_KINDS = ("granttype", "type", "action")
+"""Members of a body that say what it asks for (RFC 6749, 4 to 6); their values are words."""
+_WORD = re.compile(r"[a-z]{2,20}(?:[_-][a-z]{2,20}){0,3}", re.IGNORECASE)
 
 
 class Seen(NamedTuple):
@@ -161,6 +166,8 @@ class _Learner:
     def __init__(self, exchanges: list[Seen]) -> None:
         self.exchanges = exchanges
         self.handed_out: list[_HandedOut] = []
+        self.logins: list[_HandedOut] = []
+        """Those that an option names."""
         self.tokens: dict[str, _HandedOut] = {}
         self.roles: dict[str, str] = {}
         self.findings: list[Finding] = []
@@ -190,11 +197,12 @@ class _Learner:
         for event in self.handed_out:
             event.main = self._main(event)
         self._paths()
-        logins = [self._login(event) for event in self.handed_out if event.kind == "login"]
+        logins = [event for event in self.handed_out if event.kind == "login"]
+        self.logins = [event for event in logins if self._login(event)]
         self._refresh()
         self._header()
         uses = [use for found in self.uses.values() for use in found]
-        if any(logins) and any(not use.seen.injected for use in uses):
+        if self.logins and any(not use.seen.injected for use in uses):
             said = "the page sends the token itself; a new one, which does not, needs no such line"
             self._find("login_body", "stand-in", said)
         self._logout()
@@ -241,7 +249,7 @@ class _Learner:
         found = list(reversed(new.values()))
         # Some APIs give a user the same one each time, and a JWT of the same second is the same.
         is_new = any(one.value not in self.tokens for one in found)
-        if is_new or (found and kind == "login" and sent.is_sure):
+        if is_new or (found and (kind == "refresh" or sent.is_sure)):
             self._note(_HandedOut(seen, sent, kind, found, brought))
 
     def _note(self, event: _HandedOut) -> None:
@@ -381,8 +389,10 @@ class _Learner:
         template = refresh_template(seen.headers.get("content-type", ""), seen.body, token)
         alone = [one for one in event.brought if seen.body.strip() in (b"", b"{}")]
         header = next((_header_line(one) for one in alone if one.token == token), "")
-        if normalise(path) in (normalise(str(other)) for other in others):
-            why = "its path is that of the login"
+        is_shared = normalise(path) in (normalise(str(other)) for other in others)
+        member = self._told_apart(event) if is_shared else ""
+        if is_shared and not member:
+            why = "its path is that of the login, and no word in their bodies tells them apart"
         elif seen.method != "POST":
             why = "cookie_auth_refresh asks by POST"
         elif not can_be_named(path):
@@ -395,7 +405,9 @@ class _Learner:
             origin, pointer = places[0]
             where = "its body" if template else event.brought[0].told
             evidence = f"{said} with the {pointer} of {origin} in {where}"
-            self._find("refresh", path, evidence)
+            self._find("refresh", self._rule(event, member), evidence)
+            if member:
+                self._name_logins(event, member)
             self._find("refresh_token", pointer, evidence)
             if template:
                 self._find("refresh_body", template, evidence)
@@ -405,6 +417,34 @@ class _Learner:
             return True
         self._remark(f"{said}; not by an option, since {why}; a page's own refresh works")
         return False
+
+    def _told_apart(self, event: _HandedOut) -> str:
+        """The member of the body that tells a refresh from the logins at its path, if one does."""
+        logins = [_kinds_of(one.seen) for one in self._logins_at(event)]
+        for name, value in _kinds_of(event.seen).items():
+            if logins and all(one.get(name, value) != value for one in logins):
+                return name
+        return ""
+
+    def _logins_at(self, event: _HandedOut) -> list[_HandedOut]:
+        """The logins at the path of a refresh."""
+        path = normalise(self._api_path(event.seen))
+        return [one for one in self.logins if normalise(self._api_path(one.seen)) == path]
+
+    def _rule(self, event: _HandedOut, member: str) -> str:
+        """What means this request: its path, and what the member is where that has to tell."""
+        path = self._api_path(event.seen)
+        if not member:
+            return path
+        return f"{event.seen.method} {path} {member}={_kinds_of(event.seen)[member]}"
+
+    def _name_logins(self, event: _HandedOut, member: str) -> None:
+        """Say of the logins at the path of a refresh what tells them from it."""
+        logins = self._logins_at(event)
+        plain_ones = [("login", self._api_path(one.seen)) for one in logins]
+        self.findings = [one for one in self.findings if (one.option, one.value) not in plain_ones]
+        for one in logins:
+            self._find("login", self._rule(one, member), self._evidence(one))
 
     def _places(self, token: str, event: _HandedOut) -> Iterator[tuple[str, str]]:
         """Which answers hand out the refresh token, and where."""
@@ -419,6 +459,9 @@ class _Learner:
         """The first request that logs out, if an option can say that."""
         for seen in self.exchanges:
             if self._is_logout(seen) and self._name_logout(seen):
+                return
+        for seen in self.exchanges:
+            if self._name_revocation(seen):
                 return
 
     def _is_logout(self, seen: Seen) -> bool:
@@ -444,15 +487,31 @@ class _Learner:
             for one in self.exchanges
             if one.answer.status < 400 and one.method != "OPTIONS"
         )
-        tokens = [one.token for one in brought if one.kind == "body"]
-        tokens = [token for token in tokens if self.roles[token] == "refresh"]
-        kind = seen.headers.get("content-type", "")
-        body = refresh_template(kind, seen.body, tokens[0]) if tokens and alone else None
+        body = self._with_refresh_token(seen) if alone else None
         for name, value in logout_options(seen.method, path, alone=alone, body=body):
             self._find(name, value, evidence)
         if not body and any(one.kind in ("body", "query") for one in brought):
             self._remark(f"{evidence}; no option says that, a page's own logout works")
         return True
+
+    def _name_revocation(self, seen: Seen) -> bool:
+        """Of a page that has its refresh token ended (RFC 7009), the proxy's logout does that."""
+        if seen.method in _SAFE or not session_requests.is_revoke(seen.target):
+            return False
+        body, path = self._with_refresh_token(seen), self._api_path(seen)
+        if not 200 <= seen.answer.status <= 299 or not body or not can_be_named(path):
+            return False
+        evidence = f"{asked(seen)} ends the refresh token, in its body"
+        for name, value in logout_options(seen.method, path, alone=False, body=body):
+            self._find(name, value, evidence)
+        return True
+
+    def _with_refresh_token(self, seen: Seen) -> str | None:
+        """The body of a request that ends a login, if a refresh token stands in it."""
+        found = [one.token for one in self._carried(seen) if one.kind == "body"]
+        tokens = [token for token in found if self.roles[token] == "refresh"]
+        kind = seen.headers.get("content-type", "")
+        return refresh_template(kind, seen.body, tokens[0]) if tokens else None
 
     def _unused(self) -> None:
         """What no request has sent back, nor anything that stood in its place in another answer."""
@@ -464,6 +523,16 @@ class _Learner:
             for one in event.found:
                 if used.isdisjoint((one.value, one.name, one.role)):
                     self._remark(f"{event.told} answered {one.told}: never sent back")
+
+
+def _kinds_of(seen: Seen) -> dict[str, str]:
+    """What a body says of what it asks for, in words: `grant_type`, `password`."""
+    found = login_like.members_in(seen.headers.get("content-type", ""), seen.body)
+    return {
+        name: value
+        for name, value in found.items()
+        if plain(name) in _KINDS and is_plain(name) and _WORD.fullmatch(value)
+    }
 
 
 def _best(uses: Iterable[_Use]) -> _Use | None:

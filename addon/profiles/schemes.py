@@ -7,10 +7,11 @@ left out, or makes the whole not sayable.
 import json
 import re
 from collections.abc import Iterator
-from urllib.parse import parse_qsl, unquote, unquote_plus
+from urllib.parse import parse_qsl, unquote, unquote_plus, urlencode
 
 from credentials.names import is_credential_header, plain
 from messages.text import printable
+from mitmproxy.net.http.multipart import decode_multipart
 from settings import option
 from tokens import graphql
 from tokens.answer import Answer
@@ -93,9 +94,15 @@ def beside(answer: Answer, place: str) -> dict[str, object]:
 def refresh_template(content_type: str, body: bytes, token: str) -> str | None:
     """The body of a refresh with `{refresh_token}` in the token's place.
 
-    None where it is not there once, or where something else is there that may be a secret.
+    None where it is not there once, or where something else is there that may be a secret. A form
+    of several parts becomes a plain one, which is what token endpoints are to take (RFC 6749, 6).
     """
     text = body.decode("utf-8", "replace")
+    if content_type.lower().startswith("multipart/form-data"):
+        try:
+            text = urlencode(decode_multipart(content_type, body))
+        except ValueError:
+            return None
     if "json" in content_type.lower() or text.lstrip().startswith(("{", "[")):
         try:
             document = json.loads(text)

@@ -124,8 +124,12 @@ def members(request: http.Request) -> dict[str, str]:
     None of a body that cannot be read, or that gives one name two values, of which nobody knows
     which one a server takes.
     """
-    kind, body = request.headers.get("content-type", ""), _parts(request)[3] or b""
-    pairs = _pairs(kind, body) if len(body) <= _LONGEST_BODY else []
+    return members_in(request.headers.get("content-type", ""), _parts(request)[3] or b"")
+
+
+def members_in(content_type: str, body: bytes) -> dict[str, str]:
+    """The same of a body."""
+    pairs = _pairs(content_type, body) if len(body) <= _LONGEST_BODY else []
     if len({name for name, _ in pairs}) != len(pairs):
         return {}
     return {name: str(value) for name, value in pairs if isinstance(value, (str, int))}

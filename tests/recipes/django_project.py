@@ -17,6 +17,7 @@ settings.configure(
         "django.contrib.contenttypes",
         "rest_framework",
         "rest_framework.authtoken",
+        "rest_framework_simplejwt.token_blacklist",
         "graphene_django",
     ],
     MIDDLEWARE=["django.contrib.auth.middleware.AuthenticationMiddleware"],
@@ -50,7 +51,11 @@ from rest_framework.authtoken.views import obtain_auth_token  # noqa: E402
 from rest_framework.decorators import api_view, permission_classes  # noqa: E402
 from rest_framework.permissions import IsAuthenticated  # noqa: E402
 from rest_framework.response import Response  # noqa: E402
-from rest_framework_simplejwt.views import TokenObtainPairView, TokenRefreshView  # noqa: E402
+from rest_framework_simplejwt.views import (  # noqa: E402
+    TokenBlacklistView,
+    TokenObtainPairView,
+    TokenRefreshView,
+)
 
 
 @api_view()
@@ -77,6 +82,7 @@ urlpatterns = [
     path("api-token-auth/", obtain_auth_token),
     path("api/token/", TokenObtainPairView.as_view()),
     path("api/token/refresh/", TokenRefreshView.as_view()),
+    path("api/token/blacklist/", TokenBlacklistView.as_view()),
     path("graphql", GraphQLView.as_view(schema=schema)),
 ]
 

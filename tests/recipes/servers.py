@@ -175,7 +175,7 @@ HOME_ASSISTANT = """homeassistant==2024.3.3 home-assistant-frontend==20240307.0 
 
 
 def home_assistant(folder: Path, port: int) -> Command:
-    """For one user."""
+    """For one user, with tokens that end soon."""
     if sys.version_info[:2] != (3, 11):
         pytest.skip("this Home Assistant is for Python 3.11")
     python = pip("home-assistant", *HOME_ASSISTANT)
@@ -188,7 +188,7 @@ def home_assistant(folder: Path, port: int) -> Command:
     done = {"done": ["user", "core_config", "analytics", "integration"]}
     onboarding = {"version": 4, "minor_version": 1, "key": "onboarding", "data": done}
     (folder / ".storage" / "onboarding").write_text(json.dumps(onboarding))
-    return hass
+    return [python, HERE / "home_assistant.py", "-c", folder]
 
 
 def directus(folder: Path, port: int) -> Command:
@@ -384,7 +384,7 @@ def log_in_to_verdaccio(ask: Ask, password: str) -> Message:
 
 
 def log_in_to_home_assistant(ask: Ask, password: str) -> Message:
-    page = "http://localhost/"
+    page = "http://localhost:8080/"  # as the recipe says
     asked = {"client_id": page, "handler": ["homeassistant", None], "redirect_uri": page}
     flow = json.loads(ask("POST /auth/login_flow", asked).body)["flow_id"]
     given = {"client_id": page, "username": "ada", "password": password}
@@ -575,7 +575,12 @@ SERVERS: dict[str, Server] = {
         forgets=True,
     ),
     "home-assistant": Server(
-        home_assistant, get("/api/config"), log_in=log_in_to_home_assistant, wrong=200
+        home_assistant,
+        get("/api/config"),
+        log_in=log_in_to_home_assistant,
+        wrong=200,
+        seconds=5,
+        forgets=True,
     ),
     "strapi": Server(
         strapi,

@@ -17,11 +17,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote_plus, unquote
 from uuid import uuid4
 
 import pytest
 from apps.watch import is_stand_in
 from browser_client import Browser
+from exchanges.settings import OPTIONS
 from page import Page
 from profiles.reading import RECIPES, recipes
 from recipes.servers import LEARNT, NOTHING, PASSWORD, SERVERS, UNCHANGED, Ask, Server
@@ -30,6 +32,7 @@ from support import ADDON, Client, Message, Mitmdump, can_connect, eventually, f
 from test_learning import profile_of
 from tokens.json_pointer import Absent, JsonPointer
 
+NAMES = frozenset(option.name for option in OPTIONS)
 CHOICES = ("login_body", "max_age")
 """Options that say what a user wants, not what the API is like: nothing that is sent tells them."""
 
@@ -44,8 +47,8 @@ def by_name(profile: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in profile.items():
         members = value if isinstance(value, dict) else {"rule": value}
         for member, one in members.items():
-            known = {"rule": name, "token": f"{name}_token"}
-            found[known.get(member, f"{name}.{member}")] = one
+            option = name if member == "rule" else f"{name}_{member}"
+            found[option if f"cookie_auth_{option}" in NAMES else f"{name}.{member}"] = one
     return found
 
 
@@ -61,6 +64,12 @@ def asking(request: Callable[..., Message], said: Mapping[str, str]) -> Ask:
         return request(method, target, body=text, content_type=kind, **headers)
 
     return ask
+
+
+def asked_by(rule: str) -> str:
+    """The method and path of a rule."""
+    parts = rule.split()
+    return " ".join(parts[:2]) if parts[0].isupper() else f"POST {parts[0]}"
 
 
 class App:
@@ -92,17 +101,24 @@ class App:
         if headers := self.recipe.get("refresh.headers"):
             pairs = (header.format(refresh_token=self.refresh_token) for header in headers)
             said = dict(pair.split(": ", 1) for pair in pairs)
-            self._read(self.ask(f"POST {self.recipe['refresh']}", **said))
+            self._read(self.ask(asked_by(self.recipe["refresh"]), **said))
             return
+        self._read(self.send_refresh_token())
+
+    def send_refresh_token(self) -> Message:
+        """A refresh that has it in its body."""
         body = self._filled(self.recipe["refresh_body"])
-        self._read(self.ask(f"POST {self.recipe['refresh']}", body))
+        return self.ask(asked_by(self.recipe["refresh"]), body)
 
     def log_out(self) -> Message:
         method = self.recipe.get("logout_upstream_method", "POST")
+        path = self.recipe.get("logout_upstream_path") or self.recipe["logout"]
         body = self._filled(self.recipe.get("logout.body", ""))
-        return self.ask(f"{method} {self.recipe['logout']}", body, **self.authorization)
+        return self.ask(f"{method} {path}", body, **self.authorization)
 
     def _filled(self, template: str) -> Any:
+        if template and template[0] != "{":
+            return template.replace("{refresh_token}", quote_plus(self.refresh_token))
         token = json.dumps(self.refresh_token)[1:-1]
         return json.loads(template.replace("{refresh_token}", token)) if template else None
 
@@ -110,7 +126,8 @@ class App:
         assert 200 <= got.status < 300, got
         self.token = self._found(got, self.recipe["token"])
         assert self.token, got
-        self.refresh_token = self._found(got, [self.recipe.get("refresh_token", "")])
+        fresh = self._found(got, [self.recipe.get("refresh_token", "")])
+        self.refresh_token = fresh or self.refresh_token  # not all give a new one
 
     def _found(self, got: Message, places: list[str]) -> str:
         for place in filter(None, places):
@@ -179,6 +196,13 @@ class Running:
     def app(self, client: Client | Browser | Page) -> App:
         return App(self.server, self.recipe, self.asking(client))
 
+    @property
+    def renewal(self) -> tuple[str, str | None]:
+        """How a page asks the proxy for a fresh token: what the rule says of the body, no token."""
+        rule = self.recipe["refresh"]
+        members = [part for part in rule.split() if "=" in part]
+        return asked_by(rule), "&".join(members) or None
+
     def asking(self, client: Client | Browser | Page) -> Ask:
         return asking(client.request, self.server.headers)
 
@@ -223,6 +247,10 @@ def test_the_recipe_is_for_a_page_that_holds_nothing(server: Running) -> None:
         assert protected() == 200
         assert browser.tokens.keys() == first.keys()
         assert browser.tokens["auth-token"] != first["auth-token"]
+    if "refresh" in server.recipe:
+        got = app.ask(*server.renewal)
+        assert (got.status, got.body) == (200, b'{"loggedIn": true}')
+        assert protected() == 200
     last = dict(browser.cookies)
     got = app.ask(f"POST {server.recipe.get('logout', '/logout')}")
     is_told = not server.recipe.keys().isdisjoint(("logout_upstream", "logout.body"))
@@ -233,6 +261,10 @@ def test_the_recipe_is_for_a_page_that_holds_nothing(server: Running) -> None:
     if about.forgets:
         browser.cookies = last
         assert server.anonymous(app.ask)
+    if "logout.body" in server.recipe:
+        itself = server.app(Client(server.port))
+        itself.refresh_token = unquote(last["auth-token-refresh"])
+        assert 400 <= itself.send_refresh_token().status < 500
 
 
 def expect_failure(request: pytest.FixtureRequest, server: Running, column: str) -> None:
@@ -257,6 +289,9 @@ def test_an_app_works_unchanged(server: Running, request: pytest.FixtureRequest)
         app.refresh()
         assert is_stand_in(app.token)
         assert app.protected() == 200
+    if "logout_upstream_path" in server.recipe:  # it ends the refresh token
+        assert app.log_out().status < 300
+        assert 400 <= app.send_refresh_token().status < 500
     if "logout" in server.recipe:
         assert app.log_out().status < 300
         assert not page.cookies
@@ -287,7 +322,7 @@ def test_a_recording_of_the_app_tells_the_recipe(
     if "refresh" in server.recipe:
         app.refresh()
         assert app.protected() == 200
-    if "logout" in server.recipe:
+    if not server.recipe.keys().isdisjoint(("logout", "logout_upstream_path")):
         app.log_out()
     mitmdump.stop()
     assert facts(profile_of(file)) == facts(server.recipe)
