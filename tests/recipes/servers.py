@@ -188,7 +188,7 @@ def home_assistant(folder: Path, port: int) -> Command:
     done = {"done": ["user", "core_config", "analytics", "integration"]}
     onboarding = {"version": 4, "minor_version": 1, "key": "onboarding", "data": done}
     (folder / ".storage" / "onboarding").write_text(json.dumps(onboarding))
-    return [python, HERE / "home_assistant.py", "-c", folder]
+    return [python, HERE / "home_assistant_project.py", "-c", folder]
 
 
 def directus(folder: Path, port: int) -> Command:
