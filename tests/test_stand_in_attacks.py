@@ -1017,6 +1017,30 @@ module.{function} = fail
 """
 
 
+def test_no_line_of_the_log_has_a_token_that_stands_in_the_path(
+    start: Callable[..., Mitmdump], api: Hoard
+) -> None:
+    mitmdump = start("--set", "flow_detail=0")
+    login = api.log_in(mitmdump.client)
+    target = f"/sessions/{login.main}"
+    again = json_of(json.dumps({"ended": login.token}))
+    answers = iter([again, json_of("{}"), answer("{}", 401), answer("{}", 404)])
+    api.does = lambda _: next(answers, None) or iter(())
+    for _ in range(5):
+        login.bearer("DELETE", target)
+        assert api.upstream.last.target == f"/sessions/{login.token}"
+    mitmdump.wait_for_log("repeats a token in its body")
+    mitmdump.wait_for_log(f"DELETE {target} refused")
+    fresh = {"access_token": login.token[::-1]}
+    api.does = lambda _: json_of(json.dumps(fresh))
+    body = '{"password": "x", "username": "me"}'
+    login.bearer("POST", f"/auth/revoke/{login.main}", body=body, content_type=JSON)
+    mitmdump.ask_to_stop()
+    mitmdump.exit_code()
+    for token in (login.token, login.refresh_token, fresh["access_token"]):
+        assert token.lower() not in mitmdump.log.lower()
+
+
 @pytest.mark.parametrize(
     ("module", "function", "target", "reaches_api"),
     [

@@ -4,11 +4,12 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 from page import Page
-from support import Message, Mitmdump, Upstream, answer
+from support import ADDON, Message, Mitmdump, Upstream, answer
 from token_api import opaque, signed
 
 TOKEN, REFRESH = opaque("told/access=", 32), opaque("told/refresh", 32)
@@ -64,10 +65,10 @@ def api(upstream: Upstream) -> Api:
 def begin(start: Callable[..., Mitmdump], tmp_path: Path) -> Callable[..., Mitmdump]:
     """Start a mitmdump with the profile."""
 
-    def begin(logout: str, *arguments: str) -> Mitmdump:
+    def begin(logout: str, *arguments: str, **more: Any) -> Mitmdump:
         file = tmp_path / "api.yaml"
         file.write_text(REFRESHES + logout)
-        return start("--set", f"cookie_auth_profile={file}", *arguments)
+        return start("--set", f"cookie_auth_profile={file}", *arguments, **more)
 
     return begin
 
@@ -289,6 +290,34 @@ def test_nothing_of_it_is_recorded_if_flows_are_redacted(
     for secret in (TOKEN, REFRESH):
         assert secret.encode() not in saved.read_bytes()
         assert secret not in proxy.log
+
+
+BREAKS = """
+from exchanges.logout import SignOut
+from exchanges.renewal import Renewal
+
+async def fails(self):
+    raise ValueError
+
+SignOut.answer = Renewal.answer = fails
+addons = []
+"""
+
+
+def test_no_token_in_a_path_is_logged_when_something_fails(
+    begin: Callable[..., Mitmdump], api: Api, tmp_path: Path
+) -> None:
+    script = tmp_path / "breaks.py"
+    script.write_text(BREAKS)
+    profile = "logout: {upstream_path: '/end/{token}', body: 'a={refresh_token}'}"
+    profile = profile.replace("upstream_path", "rule: /out, upstream_path")
+    proxy = begin(profile, "--set", "flow_detail=0", scripts=(ADDON, script))
+    page = Page(proxy.client)
+    page.post("/login")
+    assert page.post("/out").status == 500
+    assert api.told[0].target == f"/end/{TOKEN}"
+    proxy.wait_for_log("POST /out refused: internal")
+    assert TOKEN not in proxy.log
 
 
 def test_what_cannot_be_told_ends_the_start(begin: Callable[..., Mitmdump]) -> None:

@@ -28,7 +28,7 @@ from upstream import reasons
 
 from exchanges import leaks, notes
 from exchanges.proxy import Proxy
-from exchanges.received import browser_path
+from exchanges.received import browser_path, told_path
 from exchanges.settings import Settings
 
 
@@ -256,7 +256,7 @@ class Exchange:
         self.end_session()
         self.session = NO_SESSION
         self.flow.metadata[notes.CAPTURED] = size_and_expiry(token)
-        method, path = self.flow.request.method, printable_path(self.flow.request)
+        method, path = self.flow.request.method, printable_path(self.flow)
         self.proxy.last_login = f"{time.strftime('%H:%M:%S')} {method} {path}"
 
     def note_renewal(self, token: str) -> None:
@@ -351,9 +351,9 @@ def client_address(flow: http.HTTPFlow) -> str | None:
     return address[0] if address else None
 
 
-def printable_path(request: http.Request) -> str:
-    """The request's path for the log: without the query, which may hold secrets."""
-    return printable(request.path.partition("?")[0])
+def printable_path(flow: http.HTTPFlow) -> str:
+    """The request's path for the log (see `received.told_path`)."""
+    return printable(told_path(flow))
 
 
 def refusal_answer(exchange: Exchange, code: str, message: str) -> http.Response:

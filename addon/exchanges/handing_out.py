@@ -33,6 +33,7 @@ from tokens.suspicion import is_plain
 from exchanges import further_tokens, hints, notes, own_cookies
 from exchanges.leaks import put_stand_ins, replace_in_headers
 from exchanges.learned import Given
+from exchanges.received import told_path
 
 if TYPE_CHECKING:
     from exchanges.api import Api
@@ -202,7 +203,7 @@ def slide(exchange: "Api", response: http.Response) -> None:
 
 
 def _path(exchange: "Api") -> str:
-    return printable(normalise(exchange.flow.request.path))
+    return printable(normalise(told_path(exchange.flow)))
 
 
 def _asked(exchange: "Api") -> str:

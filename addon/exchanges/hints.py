@@ -26,6 +26,7 @@ from tokens.suspicion import is_plain
 
 from exchanges import notes
 from exchanges.proxy import Once
+from exchanges.received import told_path
 from exchanges.settings import Settings
 
 if TYPE_CHECKING:
@@ -308,7 +309,7 @@ def _written(header: HeaderSettings) -> str:
 
 
 def _path(exchange: "Api") -> str:
-    return exchange.settings.api_path(exchange.flow.request.path.partition("?")[0])
+    return exchange.settings.api_path(told_path(exchange.flow))
 
 
 def _body(exchange: "Api") -> bytes:

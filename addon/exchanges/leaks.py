@@ -20,6 +20,7 @@ from tokens.suspicion import is_plain
 
 from exchanges import notes
 from exchanges.proxy import Once
+from exchanges.received import told_path
 
 _LONGEST_ENCODED = 256 * 1024
 """Bytes of a compressed body that is looked into: it may be a thousand times as long."""
@@ -84,7 +85,7 @@ class LeakAlarm:
             response.stream = Recorder()
         elif coded and (decoder is None or response.status_code == 206):
             if self.needles:
-                path = printable(normalise(self.flow.request.path))
+                path = printable(normalise(told_path(self.flow)))
                 said = "%s: an answer that streams in this coding is not searched for tokens"
                 self.once.warn(("unsearched", path), said, path)
             response.stream = Recorder()
@@ -132,7 +133,7 @@ class LeakAlarm:
                 passed += search.end()
         except ValueError:
             # It has begun, so it cannot be refused any more; and it must not seem to be whole.
-            path = printable(normalise(self.flow.request.path))
+            path = printable(normalise(told_path(self.flow)))
             self.once.warn(("corrupt", path), "%s: an answer is not what its coding says", path)
             if self.flow.killable:
                 self.flow.kill()
@@ -179,7 +180,7 @@ class LeakAlarm:
 
     def notice_handed_out(self, what: str, option: str) -> None:
         """A login that no option names hands out this."""
-        path = printable(self.flow.request.path.partition("?")[0])
+        path = printable(told_path(self.flow))
         self._notice(f"{what}: add it with --set cookie_auth_login={path}{option}")
 
     def _holds(self, data: bytes) -> bool:
@@ -206,7 +207,7 @@ class LeakAlarm:
             )
 
     def _warn(self, place: str) -> None:
-        path = printable(normalise(self.flow.request.path))
+        path = printable(normalise(told_path(self.flow)))
         values = (self.flow.request.method, path, place)
         if self.replaces:
             told = self.flow.metadata.setdefault(notes.STAND_INS, [])

@@ -64,7 +64,7 @@ def tell(exchange: "Api", response: http.Response) -> None:
                 "%s %s: the API's answer names %s, %s, which leads past the proxy; to put the"
                 " proxy's there: --set cookie_auth_rewrite_bodies=true"
             )
-            asked = request.method, printable_path(request)
+            asked = request.method, printable_path(exchange.flow)
             once.warn(about, said, *asked, whose, origin)
             return
 

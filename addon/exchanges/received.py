@@ -7,8 +7,9 @@ from credentials.cookies import cookie_pairs
 from messages.headers import is_broken, spelling
 from mitmproxy import http
 from origins import addresses
+from profiles import schemes
 
-from exchanges.notes import ADDED, INJECTED, RECEIVED
+from exchanges.notes import ADDED, ASKED_BY, INJECTED, RECEIVED, TRANSLATED
 
 _SECRET = ("authorization", "proxy-authorization")
 
@@ -82,6 +83,19 @@ def restored(flow: http.HTTPFlow, header: str) -> http.Request | None:
     for name, value in difference["gone"]:
         received.headers.add(name, value)
     return received
+
+
+def told_path(flow: http.HTTPFlow) -> str:
+    """The flow's path for the log: without the query, which may hold secrets, and without tokens.
+
+    Where one has taken a stand-in's place, or a template has put it there, it is the browser's.
+    """
+    metadata = flow.metadata
+    if RECEIVED not in metadata:  # of our own
+        return schemes.told_path(flow.request.path)
+    holds_tokens = ASKED_BY in metadata or "path" in metadata.get(TRANSLATED, ())
+    path = browser_path(flow) if holds_tokens else flow.request.path
+    return path.partition("?")[0]
 
 
 def browser_path(flow: http.HTTPFlow) -> str:

@@ -38,7 +38,7 @@ class Refusal(Exchange):
         flow.metadata[notes.REFUSAL] = [refused.code, refused.message]
         logger.warning(
             "%s %s refused: %s%s",
-            *(printable(flow.request.method), printable_path(flow.request), refused, cause),
+            *(printable(flow.request.method), printable_path(flow), refused, cause),
         )
         return refusal
 
