@@ -304,6 +304,20 @@ def test_one_header_twice_is_refused() -> None:
         parse("{name: X-Key, env: A}\n  - {name: x_key, env: A}", {"A": "value"})
 
 
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("refresh: {rule: /r, headers: ['X_Key: {refresh_token}']}", "one of refresh.headers"),
+        ("logout: {headers: ['x-key: {refresh_token}']}", "one of logout.headers"),
+        ("token: {more: [{from: /id, header: X-Key}]}", "one of token.more"),
+    ],
+)
+def test_one_that_a_token_has_is_refused(option: str, said: str) -> None:
+    text = f"{option}\nheader: {{fixed: [{{name: X-Key, env: A}}]}}\n"
+    with pytest.raises(InvalidOption, match=f"another header: X-Key is {said}"):
+        parse_profile(text, {"A": "value"})
+
+
 def test_a_value_that_is_not_there_ends_start_up_in_one_line(
     start: Start, profile: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ from credentials.companion import Use
 from credentials.places import MARK
 from messages import answers, streaming
 from messages.answers import Refused
+from messages.headers import IndexedHeaders
 from mitmproxy import http
 from origins import rules
 from origins.path_rules import Meaning
@@ -63,7 +64,7 @@ class Logout(Api):
                 return
             told = self.turned_into(SignOut)
             assert isinstance(told, SignOut)
-            told.template = template
+            told.template, told.is_known = template, True
             self.flow.metadata[notes.ASKED_BY] = request.method
             if template:
                 request.method, request.path = template.method, template.target
@@ -165,6 +166,8 @@ class SignOut(Logout):
     bounded_answer = True
     template: RequestTemplate | None = None
     """The request that the API wants; None for the page's own."""
+    is_known = False
+    """Whether it is known which; a reload of the script forgets it."""
 
     @classmethod
     def takes(cls, asked: Asked, settings: Settings) -> bool:
@@ -173,7 +176,7 @@ class SignOut(Logout):
     async def request(self) -> None:
         if self.renews_by and (self.token is None or self.is_due):
             await self._renew()
-        if not self._fill():
+        if not self.is_known or not self._fill():
             self.turned_into(Logout)
             self.flow.response = self.logged_out("failed")
 
@@ -198,7 +201,8 @@ class SignOut(Logout):
             self.proxy.once.warn(("logout", *missing), said, " and no ".join(sorted(missing)))
             return False
         # What a logout that is told without a template has, too.
-        kept = {name: request.headers.get_all(name) for name in ("cookie", "accept")}
+        headers = IndexedHeaders.of(request.headers)  # whose `raw` keeps what is redacted
+        kept = {name: headers.raw(name) for name in ("cookie", "accept")}
         try:
             template.fill(request, tokens, self.header.name)
         except ValueError as error:

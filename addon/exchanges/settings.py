@@ -98,6 +98,10 @@ class Settings:
         taken = {spelling(header.name): "that of cookie_auth_header"}
         more = more_tokens.read_all(read, taken)
         taken |= {spelling(one.header): "one of token.more" for one in more}
+        templates = {"refresh": token.refresh and token.refresh.request, "logout": token.logout}
+        for said, template in templates.items():
+            for name, _ in template.headers if template else ():
+                taken.setdefault(spelling(name), f"one of {said}.headers")
         found = cls(
             cookie=cookie,
             header=header,
