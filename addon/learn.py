@@ -101,6 +101,7 @@ def profile(api: Api, others: list[Api]) -> Iterator[str]:
         yield f"# No token came back; with {options}, a recording does not show them."
     said = ""
     told = learnt.options
+    opened: set[str] = set()
     for name, value in told.items():
         evidence = [one.evidence for one in learnt.findings if one.option == name]
         comment = "\n".join(f"# {text}" for text in dict.fromkeys(evidence))
@@ -109,12 +110,15 @@ def profile(api: Api, others: list[Api]) -> Iterator[str]:
         said = comment
         key, _, member = name.partition(".")
         if member:
+            if key not in opened:
+                yield f"{key}:"
             yield f"  {member}: {written(value)}"
         elif any(other.startswith(f"{key}.") for other in told):
             yield f"{key}:"
             yield f"  rule: {written(value)}"
         else:
             yield f"{name}: {written(value)}"
+        opened.add(key)
     for remark in learnt.remarks:
         yield f"# {remark}"
     for other in others:

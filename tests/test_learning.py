@@ -18,6 +18,7 @@ from mitmproxy import http
 from mitmproxy.io import tnetstring
 from mitmproxy.test import tflow
 from profiles.learning import Learnt, Seen, learn
+from profiles.reading import Profile
 from profiles.schemes import refresh_template
 from ruamel.yaml import YAML
 from support import ROOT, Message, Mitmdump, Upstream, answer
@@ -916,6 +917,16 @@ def har(exchanges: list[Seen], creator: str = "WebInspector", keep: bool = True)
         for one in exchanges
     ]
     return {"log": {"version": "1.2", "creator": {"name": creator}, "entries": entries}}
+
+
+@pytest.mark.parametrize(
+    "name", ["Simple JWT's blacklist", "a logout with the refresh token in its body"]
+)
+def test_what_is_printed_is_the_profile(name: str, tmp_path: Path) -> None:
+    (file := tmp_path / "app.har").write_text(json.dumps(har(TABLE[name][0])))
+    printed = run_learn(file).stdout.encode()
+    wanted = {f"cookie_auth_{option}": value for option, value in TABLE[name][1].items()}
+    assert Profile.parse("printed", printed, OPTIONS).values == wanted
 
 
 def test_a_har_file_may_have_bodies_in_base64_and_forms_as_fields(tmp_path: Path) -> None:

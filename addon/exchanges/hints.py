@@ -240,7 +240,7 @@ def _tell_refresh(exchange: "Api", asked: str, path: str) -> None:
     if not token or not given or given[0] != "/" or request.method != "POST":
         return
     if normalise(path) in map(normalise, exchange.proxy.learned.logins(wallet.api)):
-        return  # no option tells the two apart
+        return  # a recording may tell the two apart
     kind = request.headers.get("content-type", "")
     template = schemes.refresh_template(kind, _body(exchange), token)
     if template:

@@ -27,6 +27,8 @@ HERE = Path(__file__).parent
 CACHE = ROOT / ".cache" / "recipes"
 PASSWORD = "correct horse"
 MAIL = "ada@example.com"
+BOUNDARY = "--part"
+"""Before each part of a form."""
 SECRET = "only for this test but long enough for an HMAC key"  # Directus: a comma makes a list
 
 Command = Sequence[str | Path]
@@ -36,7 +38,7 @@ class Ask(Protocol):
     """Asks a server, as itself or through the proxy: `ask("POST /login", {…})`."""
 
     def __call__(self, asked: str, body: object = None, **headers: str) -> Message:
-        """A body is sent as JSON, or as a form where it is a text."""
+        """A body is sent as JSON, or as a form, perhaps of several parts, where it is a text."""
 
 
 def pip(name: str, *packages: str) -> Path:
@@ -72,6 +74,13 @@ def run(*command: str | Path, **more: object) -> str:
 
 def form(**fields: str) -> str:
     return urlencode(fields)
+
+
+def in_parts(**fields: str) -> str:
+    """A form of several parts."""
+    part = 'Content-Disposition: form-data; name="{}"\r\n\r\n{}\r\n'
+    parts = (f"{BOUNDARY}\r\n{part.format(*pair)}" for pair in fields.items())
+    return f"{''.join(parts)}{BOUNDARY}--\r\n"
 
 
 # How they are started: each for a folder of its own, and a port.
@@ -391,8 +400,8 @@ def log_in_to_home_assistant(ask: Ask, password: str) -> Message:
     got = ask(f"POST /auth/login_flow/{flow}", given)
     if not (code := json.loads(got.body).get("result")):
         return got
-    grant = form(grant_type="authorization_code", code=code, client_id=page)
-    return ask("POST /auth/token", grant)
+    grant = {"grant_type": "authorization_code", "code": code, "client_id": page}
+    return ask("POST /auth/token", in_parts(**grant))  # as its own page does
 
 
 def log_in_by_graphql(ask: Ask, password: str) -> Message:

@@ -26,7 +26,16 @@ from browser_client import Browser
 from exchanges.settings import OPTIONS
 from page import Page
 from profiles.reading import RECIPES, recipes
-from recipes.servers import LEARNT, NOTHING, PASSWORD, SERVERS, UNCHANGED, Ask, Server
+from recipes.servers import (
+    BOUNDARY,
+    LEARNT,
+    NOTHING,
+    PASSWORD,
+    SERVERS,
+    UNCHANGED,
+    Ask,
+    Server,
+)
 from ruamel.yaml import YAML
 from support import ADDON, Client, Message, Mitmdump, can_connect, eventually, free_port, running
 from test_learning import profile_of
@@ -58,9 +67,11 @@ def asking(request: Callable[..., Message], said: Mapping[str, str]) -> Ask:
         method, _, target = asked.partition(" ")
         if body is None:
             return request(method, target, body=None, **headers)
-        is_form = isinstance(body, str)
-        kind = "application/x-www-form-urlencoded" if is_form else "application/json"
-        text = body if is_form else json.dumps(body)
+        kind, text = "application/json", body if isinstance(body, str) else json.dumps(body)
+        if isinstance(body, str):
+            kind = "application/x-www-form-urlencoded"
+        if text.startswith(BOUNDARY):
+            kind = f"multipart/form-data; boundary={BOUNDARY.removeprefix('--')}"
         return request(method, target, body=text, content_type=kind, **headers)
 
     return ask
