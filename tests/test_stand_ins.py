@@ -641,14 +641,21 @@ def test_what_ends_other_sessions_or_none_logs_nobody_out(
     assert who(page, given["access_token"]) == "ann"
 
 
-@pytest.mark.parametrize("hint", ["", "&token_type_hint=refresh_token"])
+@pytest.mark.parametrize(
+    ("path", "more"),
+    [
+        ("/oauth/revoke", ""),
+        ("/oauth/revoke", "&token_type_hint=refresh_token"),
+        ("/api/token/blacklist/", ""),  # Simple JWT's
+    ],
+)
 def test_revoking_the_refresh_token_ends_that_and_leaves_the_other(
-    page: Page, api: Api, hint: str
+    page: Page, api: Api, path: str, more: str
 ) -> None:
     given = sign_in(page)
-    api.ends["/oauth/revoke"] = ""
+    api.ends[path] = ""
     form = "application/x-www-form-urlencoded"
-    page.post("/oauth/revoke", f"token={given['refresh_token']}{hint}", content_type=form)
+    page.post(path, f"token={given['refresh_token']}{more}", content_type=form)
     assert {name for name, _ in page.jar} == {"auth-token", "auth-token-login"}
     assert who(page, given["access_token"]) == "ann"
 
