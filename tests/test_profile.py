@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from exchanges.learned import Given, Learned
 from exchanges.settings import OPTIONS, Settings
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from inspection import saving
 from page import Page
@@ -372,6 +372,7 @@ TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\x85\u2028\u202
     st.dictionaries(st.sampled_from(["header", "login_body", "logout", "max_age"]), TEXTS),
     st.dictionaries(st.sampled_from(["login", "token", "expose"]), st.lists(TEXTS, max_size=4)),
 )
+@example(texts={"header": "? x"}, lists={"token": ["?0"], "login": ["? x"]})
 def test_whatever_is_written_is_read_as_the_same(
     texts: dict[str, str], lists: dict[str, list[str]]
 ) -> None:

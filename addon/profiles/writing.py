@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML, YAMLError
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.scalarstring import SingleQuotedScalarString
 from ruamel.yaml.tokens import CommentToken
 
 from profiles.reading import NEVER, PREFIX, RULE
@@ -144,15 +145,23 @@ def _merged(document: CommentedMap, values: Mapping[str, object]) -> CommentedMa
             if isinstance(old := found.get(key), CommentedSeq):
                 _fill(old, value)
             else:
-                found[key] = new = CommentedSeq(value)
+                found[key] = new = CommentedSeq(map(_quoted, value))
                 new.fa.set_flow_style()
         elif not _is(found.get(key), value):
             found[key] = value
     return document
 
 
+def _quoted(member: object) -> object:
+    """A member as it can be read again: ruamel.yaml writes `[?0]`, and reads that as a mapping."""
+    if isinstance(member, str) and member.startswith("?"):
+        return SingleQuotedScalarString(member)
+    return member
+
+
 def _fill(old: CommentedSeq, new: Sequence[object]) -> None:
     """Make a list have these members, and keep the comments beside those that stay and below."""
+    new = list(map(_quoted, new))
     below = _cut_comment_below(old) if len(new) != len(old) else None
     for index, value in enumerate(new[: len(old)]):
         if old[index] != value:
