@@ -108,7 +108,7 @@ class Api(Exchange):
         inject = asked.verdict.trusted and self._proxy_sends()
         self.note_token(self.translate(inject=inject))
         if self.settings.paths.refresh and inject:  # a page that holds stand-ins renews itself
-            self.renews, self.refresh_token = True, self.held.refresh_token
+            self.let_renew()
         self._note_own_credential(asked)
 
     async def request_head(self) -> None:

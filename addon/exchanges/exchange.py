@@ -225,6 +225,10 @@ class Exchange:
             return self.held.tokens
         return {MAIN: self.token} if self.token else {}
 
+    def let_renew(self) -> None:
+        """Have its token renewed when that is due, by what the browser holds for it."""
+        self.renews, self.refresh_token = True, self.held.refresh_token
+
     @property
     def renews_by(self) -> Mapping[str, str] | None:
         """What the API gets for a fresh token, by the names that the template has for it; None

@@ -18,9 +18,8 @@ from credentials.options import HeaderSettings, header_of
 from credentials.stand_ins import ID, MAIN, REFRESH, name_digest, stand_in
 from messages import streaming
 from messages.answers import Refused
-from messages.text import is_text, media_type, printable
+from messages.text import is_text, media_type
 from mitmproxy import http
-from origins.paths import normalise
 from origins.rules import SAFE_METHODS
 from profiles import schemes
 from tokens import candidates, jwt, login_like
@@ -33,7 +32,7 @@ from tokens.suspicion import is_plain
 from exchanges import further_tokens, hints, notes, own_cookies
 from exchanges.leaks import put_stand_ins, replace_in_headers
 from exchanges.learned import Given
-from exchanges.received import told_path
+from exchanges.received import told_place
 
 if TYPE_CHECKING:
     from exchanges.api import Api
@@ -96,7 +95,7 @@ def hand_out(exchange: "Api", response: http.Response) -> None:
     sent, settings, once = exchange.sent, exchange.settings, exchange.proxy.once
     assert sent
     answer = Answer.of(response)
-    path, asked = _path(exchange), _asked(exchange)
+    path, asked = told_place(exchange.flow), _asked(exchange)
     if answer.is_doubtful and exchange.browser_asks:
         if sent.is_sure:
             raise Refused(
@@ -202,13 +201,9 @@ def slide(exchange: "Api", response: http.Response) -> None:
         exchange.note_renewal(tokens.get(MAIN, ""))
 
 
-def _path(exchange: "Api") -> str:
-    return printable(normalise(told_path(exchange.flow)))
-
-
 def _asked(exchange: "Api") -> str:
     """`POST /auth/sign-in`, for the log."""
-    return f"{exchange.flow.request.method} {_path(exchange)}"
+    return f"{exchange.flow.request.method} {told_place(exchange.flow)}"
 
 
 def option_for(candidate: Candidate) -> str:

@@ -13,14 +13,13 @@ from messages.streaming import Recorder
 from messages.text import printable
 from mitmproxy import http
 from origins.bodies import AddressStreams
-from origins.paths import normalise
 from tokens import capture
 from tokens.search import Needle, Search, replaced
 from tokens.suspicion import is_plain
 
 from exchanges import notes
 from exchanges.proxy import Once
-from exchanges.received import told_path
+from exchanges.received import told_path, told_place
 
 _LONGEST_ENCODED = 256 * 1024
 """Bytes of a compressed body that is looked into: it may be a thousand times as long."""
@@ -85,7 +84,7 @@ class LeakAlarm:
             response.stream = Recorder()
         elif coded and (decoder is None or response.status_code == 206):
             if self.needles:
-                path = printable(normalise(told_path(self.flow)))
+                path = told_place(self.flow)
                 said = "%s: an answer that streams in this coding is not searched for tokens"
                 self.once.warn(("unsearched", path), said, path)
             response.stream = Recorder()
@@ -133,7 +132,7 @@ class LeakAlarm:
                 passed += search.end()
         except ValueError:
             # It has begun, so it cannot be refused any more; and it must not seem to be whole.
-            path = printable(normalise(told_path(self.flow)))
+            path = told_place(self.flow)
             self.once.warn(("corrupt", path), "%s: an answer is not what its coding says", path)
             if self.flow.killable:
                 self.flow.kill()
@@ -207,7 +206,7 @@ class LeakAlarm:
             )
 
     def _warn(self, place: str) -> None:
-        path = printable(normalise(told_path(self.flow)))
+        path = told_place(self.flow)
         values = (self.flow.request.method, path, place)
         if self.replaces:
             told = self.flow.metadata.setdefault(notes.STAND_INS, [])

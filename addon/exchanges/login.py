@@ -70,7 +70,7 @@ class Login(Api):
         with contextlib.suppress(Refused):
             self.note_token(self.translate(inject=inject, own_passes=True))
         if self.settings.paths.refresh and self.token is not None:
-            self.renews, self.refresh_token = True, self.held.refresh_token
+            self.let_renew()
 
     @property
     def _may_log_in(self) -> bool:

@@ -5,8 +5,10 @@ from typing import Any, NamedTuple
 
 from credentials.cookies import cookie_pairs
 from messages.headers import is_broken, spelling
+from messages.text import printable
 from mitmproxy import http
 from origins import addresses
+from origins.paths import normalise
 from profiles import schemes
 
 from exchanges.notes import ADDED, ASKED_BY, INJECTED, RECEIVED, TRANSLATED
@@ -96,6 +98,11 @@ def told_path(flow: http.HTTPFlow) -> str:
     holds_tokens = ASKED_BY in metadata or "path" in metadata.get(TRANSLATED, ())
     path = browser_path(flow) if holds_tokens else flow.request.path
     return path.partition("?")[0]
+
+
+def told_place(flow: http.HTTPFlow) -> str:
+    """The same, normalised and printable: what is told once for each place."""
+    return printable(normalise(told_path(flow)))
 
 
 def browser_path(flow: http.HTTPFlow) -> str:

@@ -35,7 +35,7 @@ class Refresh(Api):
         if self.session.use == Use.USED or self.proxy.learned.is_user(self.session.id):
             self.turned_into(Api).begin(asked)  # its page reads the answer itself
             return
-        self.renews, self.refresh_token = True, self.held.refresh_token
+        self.let_renew()
         self.token = self.held.token.decode("utf-8", "replace") if self.held.token else None
 
     async def request_head(self) -> None:

@@ -13,7 +13,7 @@ from tokens import capture
 from tokens.capture import Captured
 from tokens.lifetime import seconds_left, size_and_expiry
 from tokens.request_template import RequestTemplate
-from tokens.sources import TokenHeader
+from tokens.sources import Source, TokenHeader
 from upstream import own_requests
 
 from exchanges import fixed_values, further_tokens, leaks, notes, upstreams
@@ -131,6 +131,11 @@ async def retry(exchange: Exchange) -> http.Response | None:
 class OwnRequest(Exchange):
     """It has no browser: nothing is translated in it."""
 
+    @property
+    def sources(self) -> tuple[Source | None, ...]:
+        """Where its answer may have tokens."""
+        return self.settings.token.sources
+
     async def request_head(self) -> None:
         """It was made as the API wants it."""
 
@@ -138,8 +143,7 @@ class OwnRequest(Exchange):
         response = self.flow.response
         if not self.settings.redact or not response:
             return
-        sources = self.settings.token.sources
-        names = {source.name.lower() for source in sources if isinstance(source, TokenHeader)}
+        names = {one.name.lower() for one in self.sources if isinstance(one, TokenHeader)}
         names.add("set-cookie")  # no other answer is recorded with the API's own
         response.headers.fields = tuple(
             (name, Redacted.of(value, [value]) if name.decode().lower() in names else value)
@@ -170,6 +174,11 @@ class Renewal(OwnRequest):
     redacted_body: bytes | None = None
     """The body as it is recorded, with the real one behind it; None if flows are not redacted."""
 
+    @property
+    def sources(self) -> tuple[Source | None, ...]:
+        refresh = self.settings.token.refresh
+        return (*super().sources, *((*refresh.answer, refresh.next) if refresh else ()))
+
     def fill(self, tokens: Mapping[str, str]) -> None:
         """Make a copy of the browser's request the one that the API wants.
 
@@ -191,18 +200,8 @@ class Renewal(OwnRequest):
 
     async def answer(self) -> None:
         response = self.flow.response
-        if self.redacted_body is None or not response:
-            return
-        if body := response.raw_content:
+        if self.redacted_body is not None and response and (body := response.raw_content):
             response.raw_content = Redacted.of(body, [body])
-        refresh = self.settings.token.refresh
-        sources = (*refresh.answer, refresh.next) if refresh else ()
-        names = {one.name.lower() for one in sources if isinstance(one, TokenHeader)}
-        names.add("set-cookie")
-        response.headers.fields = tuple(
-            (name, Redacted.of(value, [value]) if name.decode().lower() in names else value)
-            for name, value in response.headers.fields
-        )
 
 
 def record_without(request: http.Request, tokens: Mapping[str, str]) -> None:

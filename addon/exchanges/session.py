@@ -48,7 +48,7 @@ class SessionState(Api):
         if self._proxy_sends():
             self.token = self.held.tokens.get(MAIN)
             if self.settings.paths.refresh:
-                self.renews, self.refresh_token = True, self.held.refresh_token
+                self.let_renew()
         elif self.token is None:
             slots = (slot for slot, _ in self.stood if slot != REFRESH)
             self.token = next(map(self.held.tokens.get, slots), None)
